@@ -1,0 +1,1 @@
+//! Lock-free job queues and batch formation.

@@ -1,0 +1,2 @@
+//! The `tserve` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `tserve_worker._native`.
