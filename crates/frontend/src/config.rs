@@ -1,0 +1,180 @@
+//! The effective configuration: plain values, defaults and their meaning. No parsing here.
+//!
+//! `config/keys.rs` lists every key of `config.properties` with its environment name and turns
+//! text into these fields; `config/load.rs` finds the sources and merges them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a REST listener binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `http://host:port` or, with `tls`, `https://host:port`.
+    Tcp {
+        /// Host as written; resolved when bound.
+        host: String,
+        /// Port; 0 lets the kernel choose.
+        port: u16,
+        /// Whether the listener speaks TLS.
+        tls: bool,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// How `/metrics` and the metric logs share the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsMode {
+    /// Everything to log files; `/metrics` is empty.
+    #[default]
+    Log,
+    /// Everything at `/metrics`.
+    Prometheus,
+    /// Three counters at `/metrics`, everything else to log files.
+    Legacy,
+}
+
+/// One entry of `load_models`: `[name=]location`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartupModel {
+    /// Name given before `=`, if any.
+    pub name: Option<String>,
+    /// Archive file name, directory or URL.
+    pub location: String,
+}
+
+/// Which models are loaded when the server starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StartupModels {
+    /// None.
+    #[default]
+    None,
+    /// Every archive and directory of the model store.
+    All,
+    /// These.
+    List(Vec<StartupModel>),
+}
+
+/// Settings of one version of one model in the `models` property. `None` means "not set".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the JSON keys in the `models` property"
+)]
+pub struct ModelOverrides {
+    pub min_workers: Option<u32>,
+    pub max_workers: Option<u32>,
+    pub batch_size: Option<u32>,
+    pub max_batch_delay: Option<Duration>,
+    pub response_timeout: Option<Duration>,
+    pub startup_timeout: Option<Duration>,
+    pub runtime: Option<String>,
+}
+
+/// Private key and certificate of the TLS listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM private key, PKCS#8 or PKCS#1.
+    pub private_key: PathBuf,
+    /// PEM certificate chain.
+    pub certificate: PathBuf,
+}
+
+/// Values of the CORS response headers; unset ones are not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the names are those of the headers")]
+pub struct Cors {
+    pub allow_origin: Option<String>,
+    pub allow_methods: Option<String>,
+    pub allow_headers: Option<String>,
+}
+
+/// The effective configuration of one server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// REST inference listener.
+    pub inference_address: Address,
+    /// REST management listener; equal to the inference address means one combined listener.
+    pub management_address: Address,
+    /// Metrics listener; `None` when `enable_metrics_api=false`.
+    pub metrics_address: Option<Address>,
+    /// TLS key material; `None` with an `https` address makes a self-signed certificate.
+    pub tls: Option<TlsFiles>,
+    /// CORS headers added to every response.
+    pub cors: Cors,
+    /// Folder of archives; `None` only when no flag and no file names one.
+    pub model_store: Option<PathBuf>,
+    /// Models loaded at start.
+    pub startup_models: StartupModels,
+    /// The `models` property: (name, version, settings).
+    pub model_overrides: Vec<(String, String, ModelOverrides)>,
+    /// Workers of a model that names no number itself; 0 = one per GPU, else per CPU, for models
+    /// loaded at start, and none for models registered later.
+    pub default_workers_per_model: u32,
+    /// Longest wait for a worker's answer.
+    pub default_response_timeout: Duration,
+    /// Longest wait for a worker to load its model.
+    pub default_startup_timeout: Duration,
+    /// Longest wait for the workers of an unregistered model to end.
+    pub unregister_model_timeout: Duration,
+    /// Longest wait for running and queued requests when the server, a model or a worker is stopped.
+    pub drain_timeout: Duration,
+    /// Waiting requests per model version.
+    pub job_queue_size: usize,
+    /// Largest request body, bytes, inclusive.
+    pub max_request_size: u64,
+    /// Largest single reply of a worker, bytes, inclusive.
+    pub max_response_size: u64,
+    /// Whether JSON and text bodies are decoded before the handler sees them.
+    pub decode_input_request: bool,
+    /// Whether image handlers keep Pillow's pixel limit.
+    pub limit_max_image_pixels: bool,
+    /// Handler of archives that name none.
+    pub default_service_handler: Option<String>,
+    /// Request envelope of every model.
+    pub service_envelope: Option<String>,
+    /// Whether an archive's requirements file is installed before its workers start.
+    pub install_py_dep_per_model: bool,
+    /// Patterns (full match, case-insensitive) of the URLs that models may be fetched from.
+    pub allowed_urls: Vec<regex::Regex>,
+    /// Whether models may be registered and unregistered over the API.
+    pub enable_model_api: bool,
+    /// Whether requests need no token.
+    pub disable_token_authorization: bool,
+    /// Environment names hidden from workers (full match).
+    pub blacklist_env_vars: Option<regex::Regex>,
+    /// GPUs that workers are spread over.
+    pub number_of_gpu: u32,
+    /// First worker id; ids only ever grow.
+    pub initial_worker_port: u32,
+    /// Metrics mode.
+    pub metrics_mode: MetricsMode,
+    /// Metric definitions, passed to workers.
+    pub metrics_config: Option<PathBuf>,
+    /// Threads of the server; 0 = one per CPU.
+    pub worker_threads: usize,
+    /// Interpreter that runs the workers; `None` = look for one.
+    pub python: Option<PathBuf>,
+    /// Names of the sequence headers, passed to workers: id, start, end.
+    pub sequence_headers: [String; 3],
+    /// Exported to workers as `TS_IPEX_ENABLE`.
+    pub ipex_enable: bool,
+    /// Exported to workers as `TS_IPEX_GPU_ENABLE`.
+    pub ipex_gpu_enable: bool,
+    /// Folder of access, model and server logs.
+    pub log_location: PathBuf,
+    /// Folder of the metric logs.
+    pub metrics_location: PathBuf,
+    /// Folder under which the server makes its own runtime folder (unpacked models).
+    pub temp_dir: PathBuf,
+}
+
+/// Addresses that the listeners really got; ports are known here even when 0 was asked for.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "one field per listener")]
+pub struct BoundAddresses {
+    pub inference: Option<SocketAddr>,
+    pub management: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+}

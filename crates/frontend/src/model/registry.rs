@@ -1,0 +1,1 @@
+//! Names, versions and default versions.

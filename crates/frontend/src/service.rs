@@ -1,0 +1,39 @@
+//! The rules of the server, once for all protocols.
+//!
+//! Adapters resolve a model, hand over neutral requests and render neutral replies; whether a
+//! request is admitted, when it ends and what its error is, is decided here.
+
+mod health;
+mod inference;
+mod management;
+mod served;
+
+pub use self::health::{Health, HealthService};
+pub use self::inference::{
+    Body, InferenceReply, InferenceRequest, InferenceService, Input, PendingReply, Value,
+};
+pub use self::management::{
+    DescribeRequest, Description, ManagementService, ModelList, RegisterRequest, ScaleRequest,
+    StatusReply,
+};
+pub use self::served::ServedModel;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::telemetry::Telemetry;
+
+/// Everything a protocol adapter may use.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Predictions.
+    pub inference: InferenceService,
+    /// Registering, scaling, describing, removing models.
+    pub management: ManagementService,
+    /// Liveness and health.
+    pub health: HealthService,
+    /// The effective configuration.
+    pub config: Arc<Config>,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
