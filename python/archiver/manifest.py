@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from importlib import metadata
 
@@ -27,7 +28,7 @@ def source_date_epoch() -> int | None:
     Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if re.fullmatch("[0-9]{1,11}", text) else None
 
 
 def build_time() -> time.struct_time:

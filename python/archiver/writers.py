@@ -71,7 +71,7 @@ def write_tgz(target: str, root: str, members: Members, manifest: str, *, force:
     def fill(out: BinaryIO) -> None:
         epoch = source_date_epoch()
         with (
-            gzip.GzipFile("", "wb", fileobj=out, mtime=epoch) as packed,
+            gzip.GzipFile("", "wb", fileobj=out, mtime=0) as packed,
             tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as archive,
         ):
             for name, source in members.items():
