@@ -3,9 +3,22 @@
 //! `config/keys.rs` lists every key of `config.properties` with its environment name and turns
 //! text into these fields; `config/load.rs` finds the sources and merges them.
 
-use std::net::SocketAddr;
+mod draft;
+mod gpu;
+mod keys;
+mod load;
+mod overrides;
+mod reference;
+mod value;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::gpu::count as count_gpus;
+pub use self::load::{ConfigError, Loaded, Override, Sources, load};
+pub use self::reference::page as reference_page;
 
 /// Where a REST listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +34,42 @@ pub enum Address {
     },
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this machine can reach a listener there; a name other than `localhost` counts
+    /// as reachable from elsewhere.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => host
+                .parse::<IpAddr>()
+                .map_or(host.eq_ignore_ascii_case("localhost"), |ip| {
+                    ip.is_loopback()
+                }),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether a listener there speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                if host.contains(':') {
+                    write!(formatter, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(formatter, "{scheme}://{host}:{port}")
+                }
+            }
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How `/metrics` and the metric logs share the work.
@@ -92,6 +141,10 @@ pub struct Cors {
 
 /// The effective configuration of one server.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config file"
+)]
 pub struct Config {
     /// REST inference listener.
     pub inference_address: Address,
@@ -162,6 +215,8 @@ pub struct Config {
     pub ipex_enable: bool,
     /// Exported to workers as `TS_IPEX_GPU_ENABLE`.
     pub ipex_gpu_enable: bool,
+    /// Logging configuration given by `--log-config`.
+    pub log_config: Option<PathBuf>,
     /// Folder of access, model and server logs.
     pub log_location: PathBuf,
     /// Folder of the metric logs.
@@ -177,4 +232,43 @@ pub struct BoundAddresses {
     pub inference: Option<SocketAddr>,
     pub management: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
+}
+
+impl Default for Config {
+    /// The configuration of a server that was told nothing: every key at its default.
+    fn default() -> Self {
+        draft::Draft::with_defaults().into_config()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_print_as_they_are_written() {
+        for (host, port, tls, text) in [
+            ("127.0.0.1", 8080, false, "http://127.0.0.1:8080"),
+            ("::1", 8443, true, "https://[::1]:8443"),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(Address::Tcp { host, port, tls }.to_string(), text);
+        }
+        assert_eq!(Address::Unix("/a".into()).to_string(), "unix:/a");
+    }
+
+    #[test]
+    fn only_loopback_and_sockets_are_local() {
+        let local = |host: &str| {
+            Address::Tcp {
+                host: host.to_owned(),
+                port: 1,
+                tls: false,
+            }
+            .is_local()
+        };
+        assert!(local("127.0.0.9") && local("::1") && local("LocalHost"));
+        assert!(!local("0.0.0.0") && !local("::") && !local("example.test"));
+        assert!(Address::Unix("/a".into()).is_local());
+    }
 }

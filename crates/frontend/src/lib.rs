@@ -9,6 +9,7 @@
 //! - [`model`]: archives, manifests, settings, the registry. No sockets, no processes.
 //! - [`telemetry`]: server, access and model logs.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod model;

@@ -1,0 +1,108 @@
+//! A configuration while its keys are applied one by one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::keys;
+use super::{Address, Config, Cors, MetricsMode, StartupModels, TlsFiles};
+
+/// The configuration so far, and what only makes sense once every key is known.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub config: Config,
+    pub metrics_address: Address,
+    pub enable_metrics_api: bool,
+    pub private_key: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub keystore: Option<PathBuf>,
+    pub number_of_gpu: Option<u32>,
+    pub enable_envvars_config: bool,
+    pub use_env_allowed_urls: bool,
+    /// What was left out, to be reported with the place it was written at.
+    pub warnings: Vec<String>,
+}
+
+impl Draft {
+    /// Every key at its default, as the table of keys has it.
+    pub(super) fn with_defaults() -> Self {
+        let mut draft = Self::unset();
+        for key in keys::all() {
+            if let Some(default) = key.default {
+                let applied = (key.apply)(&mut draft, default);
+                debug_assert_eq!(applied, Ok(()), "default of {}", key.name);
+            }
+        }
+        draft
+    }
+
+    /// The finished configuration.
+    pub(super) fn into_config(self) -> Config {
+        let mut config = self.config;
+        config.metrics_address = self.enable_metrics_api.then_some(self.metrics_address);
+        config.number_of_gpu = self.number_of_gpu.unwrap_or(0);
+        config.tls = self
+            .private_key
+            .zip(self.certificate)
+            .map(|(private_key, certificate)| TlsFiles {
+                private_key,
+                certificate,
+            });
+        config
+    }
+
+    /// Placeholders that the defaults in the table replace.
+    fn unset() -> Self {
+        let nowhere = Address::Unix(PathBuf::new());
+        Self {
+            config: Config {
+                inference_address: nowhere.clone(),
+                management_address: nowhere.clone(),
+                metrics_address: None,
+                tls: None,
+                cors: Cors::default(),
+                model_store: None,
+                startup_models: StartupModels::None,
+                model_overrides: Vec::new(),
+                default_workers_per_model: 0,
+                default_response_timeout: Duration::ZERO,
+                default_startup_timeout: Duration::ZERO,
+                unregister_model_timeout: Duration::ZERO,
+                drain_timeout: Duration::ZERO,
+                job_queue_size: 0,
+                max_request_size: 0,
+                max_response_size: 0,
+                decode_input_request: false,
+                limit_max_image_pixels: false,
+                default_service_handler: None,
+                service_envelope: None,
+                install_py_dep_per_model: false,
+                allowed_urls: Vec::new(),
+                enable_model_api: false,
+                disable_token_authorization: false,
+                blacklist_env_vars: None,
+                number_of_gpu: 0,
+                initial_worker_port: 0,
+                metrics_mode: MetricsMode::default(),
+                metrics_config: None,
+                worker_threads: 0,
+                python: None,
+                sequence_headers: [String::new(), String::new(), String::new()],
+                ipex_enable: false,
+                ipex_gpu_enable: false,
+                log_config: None,
+                log_location: PathBuf::from("logs"),
+                metrics_location: PathBuf::from("logs"),
+                temp_dir: std::env::temp_dir(),
+            },
+            metrics_address: nowhere,
+            enable_metrics_api: false,
+            private_key: None,
+            certificate: None,
+            keystore: None,
+            number_of_gpu: None,
+            enable_envvars_config: false,
+            use_env_allowed_urls: false,
+            warnings: Vec::new(),
+        }
+    }
+}

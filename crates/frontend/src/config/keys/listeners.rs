@@ -1,0 +1,240 @@
+//! Keys of listeners: addresses, TLS files, CORS headers, gRPC.
+
+use super::super::value::{
+    INT_MAX, address, boolean, header_value, optional_path, optional_text, port, whole,
+};
+use super::{Group, Key, form};
+
+const GRPC: &str = "gRPC";
+const CONNECTION_AGE: &str = "milliseconds";
+
+pub(super) const GROUP: Group = Group {
+    title: "Listeners",
+    keys: &[
+        Key::new(
+            "inference_address",
+            form::ADDRESS,
+            Some("http://127.0.0.1:8080"),
+            "REST inference listener. Without a port: 80, or 443 for https.",
+            |draft, text| address(text, 80, 443).map(|it| draft.config.inference_address = it),
+        )
+        .env("TS_INFERENCE_ADDRESS"),
+        Key::new(
+            "management_address",
+            form::ADDRESS,
+            Some("http://127.0.0.1:8081"),
+            "REST management listener; equal to the inference address: one listener for both. \
+             Without a port: 8081, or 8444 for https.",
+            |draft, text| address(text, 8081, 8444).map(|it| draft.config.management_address = it),
+        )
+        .env("TS_MANAGEMENT_ADDRESS"),
+        Key::new(
+            "metrics_address",
+            form::ADDRESS,
+            Some("http://127.0.0.1:8082"),
+            "Metrics listener; must differ from the other two. Without a port: 8082, or 8445 for \
+             https.",
+            |draft, text| address(text, 8082, 8445).map(|it| draft.metrics_address = it),
+        )
+        .env("TS_METRICS_ADDRESS"),
+        Key::new(
+            "enable_metrics_api",
+            form::BOOLEAN,
+            Some("true"),
+            "Whether there is a metrics listener.",
+            |draft, text| boolean(text).map(|it| draft.enable_metrics_api = it),
+        )
+        .env("TS_ENABLE_METRICS_API"),
+        Key::new(
+            "private_key_file",
+            form::FILE,
+            None,
+            "PEM private key of the https listeners, PKCS#8 or PKCS#1. Without it and \
+             `certificate_file` they use a self-signed certificate.",
+            |draft, text| optional_path(text).map(|it| draft.private_key = it),
+        )
+        .env("TS_PRIVATE_KEY_FILE"),
+        Key::new(
+            "certificate_file",
+            form::FILE,
+            None,
+            "PEM certificate chain of the https listeners.",
+            |draft, text| optional_path(text).map(|it| draft.certificate = it),
+        )
+        .env("TS_CERTIFICATE_FILE"),
+        Key::new(
+            "keystore",
+            form::FILE,
+            None,
+            "Java key store of the https listeners.",
+            |draft, text| optional_path(text).map(|it| draft.keystore = it),
+        )
+        .env("TS_KEYSTORE")
+        .planned("reading key stores (convert it with `openssl pkcs12` and name the PEM files)"),
+        Key::new(
+            "keystore_pass",
+            form::TEXT,
+            Some("changeit"),
+            "Password of the key store.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .env("TS_KEYSTORE_PASS")
+        .planned("reading key stores"),
+        Key::new(
+            "keystore_type",
+            form::TEXT,
+            Some("PKCS12"),
+            "Kind of the key store.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .env("TS_KEYSTORE_TYPE")
+        .planned("reading key stores"),
+        Key::new(
+            "cors_allowed_origin",
+            form::TEXT,
+            None,
+            "Value of `Access-Control-Allow-Origin` in every response.",
+            |draft, text| header_value(text).map(|it| draft.config.cors.allow_origin = it),
+        )
+        .env("TS_CORS_ALLOWED_ORIGIN"),
+        Key::new(
+            "cors_allowed_methods",
+            form::TEXT,
+            None,
+            "Value of `Access-Control-Allow-Methods` in every response.",
+            |draft, text| header_value(text).map(|it| draft.config.cors.allow_methods = it),
+        )
+        .env("TS_CORS_ALLOWED_METHODS"),
+        Key::new(
+            "cors_allowed_headers",
+            form::TEXT,
+            None,
+            "Value of `Access-Control-Allow-Headers` in every response.",
+            |draft, text| header_value(text).map(|it| draft.config.cors.allow_headers = it),
+        )
+        .env("TS_CORS_ALLOWED_HEADERS"),
+        Key::new(
+            "grpc_inference_address",
+            "host",
+            Some("127.0.0.1"),
+            "Host of the gRPC inference listener.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .env("TS_GRPC_INFERENCE_ADDRESS")
+        .planned(GRPC),
+        Key::new(
+            "grpc_management_address",
+            "host",
+            Some("127.0.0.1"),
+            "Host of the gRPC management listener.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .env("TS_GRPC_MANAGEMENT_ADDRESS")
+        .planned(GRPC),
+        Key::new(
+            "grpc_inference_port",
+            "port",
+            Some("7070"),
+            "Port of the gRPC inference listener.",
+            |_, text| port(text).map(drop),
+        )
+        .env("TS_GRPC_INFERENCE_PORT")
+        .planned(GRPC),
+        Key::new(
+            "grpc_management_port",
+            "port",
+            Some("7071"),
+            "Port of the gRPC management listener.",
+            |_, text| port(text).map(drop),
+        )
+        .env("TS_GRPC_MANAGEMENT_PORT")
+        .planned(GRPC),
+        Key::new(
+            "grpc_inference_max_connection_age_ms",
+            CONNECTION_AGE,
+            None,
+            "Longest life of a gRPC inference connection; not set: no limit.",
+            |_, text| whole(text, 1, i64::MAX as u64).map(drop),
+        )
+        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_MS")
+        .planned(GRPC),
+        Key::new(
+            "grpc_inference_max_connection_age_grace_ms",
+            CONNECTION_AGE,
+            None,
+            "Time that running calls get after that; not set: no limit.",
+            |_, text| whole(text, 0, i64::MAX as u64).map(drop),
+        )
+        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS")
+        .planned(GRPC),
+        Key::new(
+            "grpc_management_max_connection_age_ms",
+            CONNECTION_AGE,
+            None,
+            "Longest life of a gRPC management connection; not set: no limit.",
+            |_, text| whole(text, 1, i64::MAX as u64).map(drop),
+        )
+        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS")
+        .planned(GRPC),
+        Key::new(
+            "grpc_management_max_connection_age_grace_ms",
+            CONNECTION_AGE,
+            None,
+            "Time that running calls get after that; not set: no limit.",
+            |_, text| whole(text, 0, i64::MAX as u64).map(drop),
+        )
+        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS")
+        .planned(GRPC),
+        Key::new(
+            "enable_grpc_ssl",
+            form::BOOLEAN,
+            Some("false"),
+            "TLS for gRPC, from `private_key_file` and `certificate_file`.",
+            |_, text| boolean(text).map(drop),
+        )
+        .env("TS_ENABLE_GRPC_SSL")
+        .planned(GRPC),
+        Key::new(
+            "use_native_io",
+            form::BOOLEAN,
+            Some("true"),
+            "Whether the operating system's own event interface is used.",
+            |_, text| boolean(text).map(drop),
+        )
+        .ignored("it always is"),
+        Key::new(
+            "io_ratio",
+            "1 to 100",
+            Some("50"),
+            "Share of time an event loop spends on input and output.",
+            |_, text| whole(text, 1, 100).map(drop),
+        )
+        .ignored("the event loops share their time by themselves"),
+        Key::new(
+            "number_of_netty_threads",
+            "whole number",
+            Some("0"),
+            "Threads of the server; 0: one per CPU.",
+            |draft, text| whole(text, 0, 1024).map(|it| draft.config.worker_threads = it as usize),
+        )
+        .env("TS_NUMBER_OF_NETTY_THREADS"),
+        Key::new(
+            "netty_client_threads",
+            "whole number",
+            Some("0"),
+            "Threads that talk to workers.",
+            |_, text| whole(text, 0, INT_MAX).map(drop),
+        )
+        .env("TS_NETTY_CLIENT_THREADS")
+        .ignored("the server's threads do that too"),
+        Key::new(
+            "prefer_direct_buffer",
+            form::BOOLEAN,
+            Some("false"),
+            "Where buffers are allocated.",
+            |_, text| boolean(text).map(drop),
+        )
+        .env("TS_PREFER_DIRECT_BUFFER")
+        .ignored("request bodies are read into shared memory"),
+    ],
+};

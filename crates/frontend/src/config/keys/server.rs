@@ -1,0 +1,140 @@
+//! Keys of metrics and of the server itself.
+
+use super::super::MetricsMode;
+use super::super::draft::Draft;
+use super::super::value::{Parsed, boolean, optional_path, optional_text, seconds};
+use super::{Env, Group, Key, form};
+
+const METRICS: &str = "metrics";
+
+pub(super) const LOGS_AND_METRICS: Group = Group {
+    title: "Logs and metrics",
+    keys: &[
+        Key::new(
+            "metrics_mode",
+            "`log`, `prometheus` or `legacy`",
+            Some("log"),
+            "Where metrics go.",
+            metrics_mode,
+        )
+        .env("TS_METRICS_MODE")
+        .planned(METRICS),
+        Key::new(
+            "metrics_config",
+            form::FILE,
+            None,
+            "Metric definitions, also passed to workers; not set: the built-in ones.",
+            |draft, text| optional_path(text).map(|it| draft.config.metrics_config = it),
+        )
+        .env("TS_METRICS_CONFIG")
+        .planned(METRICS),
+        Key::new(
+            "model_metrics_auto_detect",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether metrics of handlers are accepted that no definition names.",
+            |_, text| boolean(text).map(drop),
+        )
+        .env("TS_MODEL_METRICS_AUTO_DETECT")
+        .planned(METRICS),
+        Key::new(
+            "disable_system_metrics",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether figures of the machine are left out.",
+            |_, text| boolean(text).map(drop),
+        )
+        .env("TS_DISABLE_SYSTEM_METRICS")
+        .planned(METRICS),
+        Key::new(
+            "metric_time_interval",
+            form::SECONDS,
+            Some("60"),
+            "How often figures of the machine are taken.",
+            |_, text| seconds(text).map(drop),
+        )
+        .planned(METRICS),
+        Key::new(
+            "system_metrics_cmd",
+            "command",
+            None,
+            "Command that takes figures of the machine.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .planned(METRICS),
+        Key::new(
+            "async_logging",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether logs are written by a thread of their own.",
+            |_, text| boolean(text).map(drop),
+        )
+        .env("TS_ASYNC_LOGGING")
+        .ignored("they always are"),
+    ],
+};
+
+pub(super) const GROUP: Group = Group {
+    title: "The server itself",
+    keys: &[
+        Key::new(
+            "enable_envvars_config",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether environment variables set keys; they go before the file and the flags.",
+            |draft, text| boolean(text).map(|it| draft.enable_envvars_config = it),
+        ),
+        Key::new(
+            "model_server_home",
+            form::FOLDER,
+            None,
+            "Folder that TorchServe is installed in.",
+            |_, text| optional_path(text).map(drop),
+        )
+        .env_as(Env::Always("TS_MODEL_SERVER_HOME"))
+        .ignored("tserve needs no home folder"),
+        Key::new(
+            "vmargs",
+            form::TEXT,
+            None,
+            "Arguments of the Java virtual machine.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .ignored("tserve runs without Java"),
+        Key::new(
+            "plugins_path",
+            "path",
+            None,
+            "Java class path of plug-ins.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .ignored("TorchServe's plug-ins are Java classes, which tserve cannot load"),
+        Key::new(
+            "version",
+            form::TEXT,
+            None,
+            "Version of the server that wrote a snapshot.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .record(),
+        Key::new(
+            "tsConfigFile",
+            form::FILE,
+            None,
+            "Config file of the server that wrote a snapshot.",
+            |_, text| optional_text(text).map(drop),
+        )
+        .record(),
+    ],
+};
+
+fn metrics_mode(draft: &mut Draft, text: &str) -> Parsed<()> {
+    let word: String = text.chars().filter(|it| !it.is_whitespace()).collect();
+    draft.config.metrics_mode = match word.to_ascii_lowercase().as_str() {
+        "log" => MetricsMode::Log,
+        "prometheus" => MetricsMode::Prometheus,
+        "legacy" => MetricsMode::Legacy,
+        _ => return Err("is not log, prometheus or legacy".to_owned()),
+    };
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Finds the sources of the configuration and merges them: defaults, file, flags, environment.
+
+mod checks;
+mod file;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use self::file::Entry;
+use super::Config;
+use super::draft::Draft;
+use super::keys::{self, Env, Key, State};
+
+/// The file that is read when nothing names one.
+const FILE_IN_WORKING_FOLDER: &str = "config.properties";
+
+/// Where settings come from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// The config file, where something names one.
+    pub file: Option<&'a Path>,
+    /// What the flags set.
+    pub flags: &'a [Override],
+    /// Looks up an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Counts the GPUs of this machine; asked at most once.
+    pub count_gpus: &'a dyn Fn() -> u32,
+}
+
+/// A key set by a flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The flag, for messages.
+    pub flag: &'static str,
+    /// The key it sets.
+    pub key: &'static str,
+    /// The value, as the key would have it in the file.
+    pub value: String,
+}
+
+/// A configuration, and what the operator should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The effective configuration.
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// One line each, for the server log.
+    pub warnings: Vec<String>,
+}
+
+/// A configuration that cannot be used; prints as one line.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not in the format of Java properties.
+    #[error("{place}: {problem}")]
+    Syntax {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A key has a value that it cannot have.
+    #[error("{place}: {key}: \"{value}\" {problem}")]
+    Value {
+        /// File and line, flag or environment variable.
+        place: String,
+        /// The key.
+        key: &'static str,
+        /// The value, shortened when long.
+        value: String,
+        /// What is allowed.
+        problem: String,
+    },
+    /// A value refers to an environment variable that is not set.
+    #[error("{place}: {key}: the environment variable {variable} is not set")]
+    Variable {
+        /// File and line.
+        place: String,
+        /// The key.
+        key: String,
+        /// The variable.
+        variable: String,
+    },
+    /// Values that do not go together.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone)]
+enum Place<'a> {
+    Line(&'a Path, usize),
+    Flag(&'static str),
+    Variable(&'static str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(path, line) => write!(formatter, "{}:{line}", path.display()),
+            Self::Flag(flag) => formatter.write_str(flag),
+            Self::Variable(name) => write!(formatter, "environment variable {name}"),
+        }
+    }
+}
+
+/// Merges the sources.
+///
+/// # Errors
+/// The first mistake that is found, with the place it was made at.
+pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
+    let in_working_folder = Path::new(FILE_IN_WORKING_FOLDER);
+    let path = sources
+        .file
+        .or_else(|| in_working_folder.is_file().then_some(in_working_folder));
+    let mut warnings = Vec::new();
+    let entries = match path {
+        Some(path) => file::read(path, sources.environment, &mut warnings)?,
+        None => Vec::new(),
+    };
+
+    let mut draft = Draft::with_defaults();
+    for Entry { key, value, line } in &entries {
+        let place = Place::Line(path.unwrap_or(in_working_folder), *line);
+        apply(&mut draft, key, value, &place, &mut warnings)?;
+    }
+    for Override { flag, key, value } in sources.flags {
+        let key = keys::find(key).ok_or_else(|| {
+            ConfigError::Conflict(format!("{flag}: sets {key}, which is not a key"))
+        })?;
+        apply(&mut draft, key, value, &Place::Flag(flag), &mut warnings)?;
+    }
+    limit_gpus(&mut draft, sources);
+    apply_environment(&mut draft, sources, &mut warnings)?;
+    checks::check(&draft, &mut warnings)?;
+
+    let mut config = draft.into_config();
+    let folder = |name| (sources.environment)(name).filter(|it| !it.is_empty());
+    if let Some(logs) = folder("LOG_LOCATION") {
+        config.log_location = PathBuf::from(logs);
+    }
+    if let Some(metrics) = folder("METRICS_LOCATION") {
+        config.metrics_location = PathBuf::from(metrics);
+    }
+    Ok(Loaded {
+        config,
+        file: path.map(Path::to_path_buf),
+        warnings,
+    })
+}
+
+fn apply(
+    draft: &mut Draft,
+    key: &'static Key,
+    value: &str,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    (key.apply)(draft, value).map_err(|problem| ConfigError::Value {
+        place: place.to_string(),
+        key: key.name,
+        value: shortened(value),
+        problem,
+    })?;
+    let name = key.name;
+    for warning in draft.warnings.drain(..) {
+        warnings.push(format!("{place}: {name}: {warning}"));
+    }
+    let is_default = value.is_empty() || key.default == Some(value);
+    match key.state {
+        State::Planned(feature) if !is_default => warnings.push(format!(
+            "{place}: {name} has no effect yet: not built: {feature}"
+        )),
+        State::Ignored(reason) if !is_default => {
+            warnings.push(format!("{place}: {name} has no effect: {reason}"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// At most as many GPUs as there are. The environment, applied later, is not limited: that is how
+/// more than the visible ones can be named.
+fn limit_gpus(draft: &mut Draft, sources: &Sources<'_>) {
+    draft.number_of_gpu = match draft.number_of_gpu {
+        Some(0) => Some(0),
+        wanted => {
+            let found = (sources.count_gpus)();
+            Some(wanted.map_or(found, |wanted| wanted.min(found)))
+        }
+    };
+}
+
+fn apply_environment(
+    draft: &mut Draft,
+    sources: &Sources<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let is_enabled = draft.enable_envvars_config;
+    let is_gate_open = is_enabled && draft.use_env_allowed_urls;
+    for key in keys::all() {
+        let (name, applies, switch) = match key.env {
+            Env::None => continue,
+            Env::Always(name) => (name, true, ""),
+            Env::Enabled(name) => (name, is_enabled, "enable_envvars_config=true"),
+            Env::Gated(name) => (
+                name,
+                is_gate_open,
+                "enable_envvars_config=true and use_env_allowed_urls=true",
+            ),
+        };
+        let Some(value) = (sources.environment)(name) else {
+            continue;
+        };
+        if applies {
+            apply(draft, key, &value, &Place::Variable(name), warnings)?;
+        } else {
+            warnings.push(format!(
+                "environment variable {name} has no effect: the config file does not have {switch}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A value for a message: long ones, such as JSON, are cut.
+fn shortened(value: &str) -> String {
+    const LONGEST: usize = 80;
+    let line = value.replace(['\n', '\r'], " ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    let mut cut: String = line.chars().take(LONGEST).collect();
+    cut.push_str("...");
+    cut
+}
+
+impl fmt::Debug for Sources<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Sources")
+            .field("file", &self.file)
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
