@@ -25,9 +25,10 @@ def dependencies() -> Callable[[str], set[str]]:
         pytest.skip("the dependency rules are read with cargo, which is not on PATH")
 
     def crates_below(package: str) -> set[str]:
-        options = "--locked --edges normal,build --target all --prefix none --format {p}".split()
+        which = ["--locked", "--edges", "normal,build", "--target", "all"]
+        look = ["--prefix", "none", "--format", "{p}"]
         done = subprocess.run(
-            [cargo, "tree", "--package", package, *options],
+            [cargo, "tree", "--package", package, *which, *look],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
