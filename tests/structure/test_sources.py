@@ -131,7 +131,7 @@ def test_queue_takes_its_atomics_from_where_loom_can_replace_them(repository: Pa
 def test_every_rust_file_opens_with_what_it_is_and_stays_readable(repository: Path) -> None:
     for directory in (repository / "crates").iterdir():
         for file in directory.glob("src/**/*.rs"):
-            if "generated" in file.parts:
+            if {"generated", "tests", "tests.rs"} & set(file.relative_to(directory).parts):
                 continue
             lines = file.read_text().splitlines()
             assert lines, file
