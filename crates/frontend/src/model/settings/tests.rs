@@ -1,0 +1,1 @@
+//! Which source wins, setting by setting.
