@@ -380,7 +380,8 @@ fn first<T, const N: usize>(sources: [(Option<T>, Origin); N]) -> Option<(T, Ori
 
 /// A number from a client as one that sums of times can bear: the original's were 32 bits wide.
 fn bounded(number: i64) -> u32 {
-    number.clamp(0, i32::MAX.into()) as u32
+    const MOST: u32 = i32::MAX as u32;
+    u32::try_from(number.max(0)).map_or(MOST, |number| number.min(MOST))
 }
 
 fn device_ids(wanted: &[i64], number_of_gpu: u32) -> Vec<u32> {
