@@ -1,0 +1,175 @@
+# Every developer command. `make` alone lists them; CONTRIBUTING.md explains them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Set by some IDEs and shells; would make pip and Python look elsewhere.
+unexport PYTHONHOME
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+REFERENCE ?= $(CURDIR)/.bench/reference
+# The torch that the demo and the tests are tried with. Any from 2.0 on works: TORCH='torch>=2.0'.
+TORCH ?= $(shell cat requirements/torch.txt)
+PYTEST_ARGS ?=
+
+# The first of these that is Python 3.10 or newer and can make virtual environments.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.10; do \
+	"$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' \
+	>/dev/null 2>&1 && { echo "$$candidate"; break; }; done)
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f \( -name '*.rs' -o -name Cargo.toml \))
+PYTHON_SOURCES := pyproject.toml $(shell find python tools -type f -name '*.py*' -not -name '*.pyc')
+
+say = printf '\n\033[1m==> %s\033[0m\n' "$(1)"
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1|/' \
+	  | while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+# --- set-up: stamps in the environment say what it holds -----------------------------------------
+
+.PHONY: toolchain
+toolchain:
+	@command -v cargo >/dev/null || { echo "tserve is built with Rust: install it from https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null || { echo "tserve needs a C compiler, for example: apt-get install gcc"; exit 1; }
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "tserve needs Python 3.10 or newer with the venv module; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(call say,Creating $(VENV) with $$($(PYTHON) --version))
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# pip falls silent while it unpacks torch, so say how long that may take.
+$(VENV)/.torch: $(VENV)/.made requirements/torch.txt
+	@$(call say,Installing $(TORCH) and scikit-learn (some minutes the first time))
+	@$(PIP) install '$(TORCH)' 'numpy>=1.24,<3' 'scikit-learn>=1.3,<2' 'pillow>=10,<14' || { \
+	  echo; echo "pip could not install $(TORCH). Try another version: make demo TORCH='torch>=2.0'"; exit 1; }
+	touch $@
+
+# `pip install .` as a user does it; cargo runs first only because pip hides its progress.
+$(VENV)/.release: $(VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES) | toolchain
+	@$(call say,Building the server in Rust (release profile; some minutes the first time))
+	cargo build --locked --release --package tserve-frontend --bin tserve
+	@$(call say,pip install .)
+	$(PIP) install .
+	rm -f $(VENV)/.editable
+	touch $@
+
+# The same as an editable install with the development profile and the development tools.
+$(VENV)/.editable: $(VENV)/.made $(RUST_SOURCES) pyproject.toml | toolchain
+	@$(call say,Building the server in Rust (development profile))
+	cargo build --locked --package tserve-frontend --bin tserve
+	@$(call say,pip install --editable '.[dev]')
+	$(PIP) install --quiet 'maturin>=1.14,<2'
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PIP) install --no-build-isolation --editable '.[dev]'
+	rm -f $(VENV)/.release
+	touch $@
+
+# The real TorchServe, to compare with. torch comes from our own environment.
+$(REFERENCE)/.made: $(VENV)/.torch
+	@command -v java >/dev/null || { echo "TorchServe needs Java 11 or newer"; exit 1; }
+	@$(call say,Installing TorchServe 0.12 to compare with)
+	$(VENV)/bin/python -m venv $(REFERENCE)
+	$(VENV)/bin/python tools/borrow_packages.py $(REFERENCE)
+	$(REFERENCE)/bin/python -m pip install --quiet torchserve==0.12.0 torch-model-archiver==0.12.0 psutil
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/.editable $(VENV)/.torch ## Set up the development environment in .venv
+
+.PHONY: reference
+reference: $(REFERENCE)/.made ## Install the real TorchServe beside it, for compat and bench
+
+# --- use ---------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.torch $(VENV)/.release ## Train, pack and serve a digit classifier; ONCE=1 ends by itself
+	@$(VENV)/bin/python examples/digits/demo.py $(if $(ONCE),--once)
+
+# --- test --------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup optional-reference ## Set everything up and run all tests
+	@$(call say,Rust tests)
+	cargo test --locked --workspace
+	@$(call say,Python tests)
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE=$(REFERENCE) \
+	  $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+# Without Java, or without a network, the comparison with TorchServe is skipped, and pytest says so.
+.PHONY: optional-reference
+optional-reference: $(VENV)/.torch
+	@$(MAKE) --no-print-directory reference || echo "the tests marked 'torchserve' will be skipped"
+
+.PHONY: compat
+compat: setup reference ## Compare answers with the real TorchServe, request by request
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE=$(REFERENCE) \
+	  $(VENV)/bin/python -m pytest tests/compat $(PYTEST_ARGS)
+
+.PHONY: fault
+fault: setup ## Fault injection, the minute-long runs included
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_SLOW=1 \
+	  $(VENV)/bin/python -m pytest tests/fault --timeout 300 $(PYTEST_ARGS)
+
+.PHONY: model-check
+model-check: toolchain ## Check the lock-free structures under every interleaving (loom)
+	LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-2} RUSTFLAGS="--cfg loom" \
+	  CARGO_TARGET_DIR=$(TARGET)/loom cargo test --locked --release \
+	  --package tserve-batcher --package tserve-shm --test loom
+
+CONFORMANCE ?= ../shared/conformance
+.PHONY: conformance
+conformance: $(VENV)/.release $(VENV)/.torch ## Run the conformance recording, where it lies beside the checkout
+	@test -d $(CONFORMANCE) || { echo "no conformance harness at $(CONFORMANCE); set CONFORMANCE=..."; exit 1; }
+	test -d .bench/conformance || $(VENV)/bin/python -m venv .bench/conformance
+	.bench/conformance/bin/python -m pip install --quiet --requirement $(CONFORMANCE)/requirements.txt
+	.bench/conformance/bin/python $(CONFORMANCE)/run.py --server '$(CURDIR)/$(VENV)/bin/tserve {args}' \
+	  --archiver '$(CURDIR)/$(VENV)/bin/tserve-archiver' --python '$(CURDIR)/$(VENV)/bin/python' \
+	  --record .bench/conformance.json --verbose $(CONFORMANCE_ARGS)
+	.bench/conformance/bin/python $(CONFORMANCE)/run.py --compare $(CONFORMANCE)/golden.json.gz .bench/conformance.json
+
+.PHONY: bench
+bench: $(VENV)/.release $(VENV)/.torch reference ## Load the real binary and TorchServe side by side
+	cargo build --locked --release --package tserve-loadgen
+	$(VENV)/bin/python benches/run.py --tserve $(VENV)/bin/tserve --reference $(REFERENCE) \
+	  --loadgen $(TARGET)/release/tserve-loadgen $(BENCH_ARGS)
+
+.PHONY: bench-micro
+bench-micro: toolchain ## Criterion benchmarks of queue, rings and arena
+	cargo bench --locked --package tserve-batcher --package tserve-shm
+
+# --- look after ---------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: setup ## Formatters, linters, type checks, stub check, dependency rules
+	@$(call say,Rust: rustfmt and clippy)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(call say,Python: ruff mypy stubtest)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PYTHONPATH=python $(VENV)/bin/python -m mypy.stubtest tserve_worker._native
+	@$(call say,Dependency rules)
+	$(VENV)/bin/python -m pytest --quiet tests/structure
+
+.PHONY: fmt
+fmt: setup ## Format everything
+	cargo fmt --all
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: image
+image: $(VENV)/.torch ## Make docs/images/demo.png anew from a real run of the demo
+	$(MAKE) --no-print-directory demo ONCE=1 | tee .demo.txt
+	$(VENV)/bin/python tools/terminal_picture.py .demo.txt docs/images/demo.png
+	rm -f .demo.txt
+
+.PHONY: clean
+clean: ## Remove what these commands made, the environments included
+	rm -rf $(VENV) .bench .demo target

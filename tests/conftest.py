@@ -1,0 +1,72 @@
+"""Fixtures shared by all tests that run a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.archives import build_archive
+from harness.server import Server
+
+Archive = str | dict[str, Any]
+
+
+def _prepare(folder: Path, archives: list[Archive], options: dict[str, Any]) -> Server:
+    """A server whose store holds the archives, all of them loaded unless `models` says which."""
+    names = []
+    for archive in archives:
+        wanted = {"name": archive} if isinstance(archive, str) else archive
+        names.append(build_archive(folder / "store", **wanted).name)
+    return Server(folder, **{"models": names, **options})
+
+
+class ServerFactory:
+    """Builds archives and starts servers: `start_server("echo", {"name": ...}, config={...})`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers: list[Server] = []
+
+    def __call__(self, *archives: Archive, ready: bool = True, **options: Any) -> Server:
+        folder = self.folder / f"server-{len(self.servers)}"
+        server = _prepare(folder, list(archives), options)
+        self.servers.append(server)
+        return server.start(ready=ready)
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
+    """Starts servers for one test, which fails when one of them leaves a process behind."""
+    factory = ServerFactory(tmp_path)
+    yield factory
+    for server in factory.servers:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server for a module whose tests do it no harm: `ARCHIVES = [...]` at the module's top."""
+    archives = list(request.module.ARCHIVES)
+    server = _prepare(tmp_path_factory.mktemp("shared"), archives, {})
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the end of every server's output to the report of a failed test."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            servers = value.servers if isinstance(value, ServerFactory) else [value]
+            for server in servers:
+                if isinstance(server, Server):
+                    report.sections.append(("server", server.log()))
+    return report
