@@ -11,7 +11,7 @@ unexport PYTHONHOME
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-REFERENCE ?= $(CURDIR)/.bench/reference
+REFERENCE ?= $(CURDIR)/.venv-reference
 # The torch that the demo and the tests are tried with. Any from 2.0 on works: TORCH='torch>=2.0'.
 TORCH ?= $(shell cat requirements/torch.txt)
 PYTEST_ARGS ?=
@@ -71,12 +71,12 @@ $(VENV)/.editable: $(VENV)/.made $(RUST_SOURCES) pyproject.toml | toolchain
 	touch $@
 
 # The real TorchServe, to compare with. torch comes from our own environment.
-$(REFERENCE)/.made: $(VENV)/.torch
+$(REFERENCE)/.made: $(VENV)/.torch tests/compat/requirements.txt
 	@command -v java >/dev/null || { echo "TorchServe needs Java 11 or newer"; exit 1; }
 	@$(call say,Installing TorchServe 0.12 to compare with)
 	$(VENV)/bin/python -m venv $(REFERENCE)
 	$(VENV)/bin/python tools/borrow_packages.py $(REFERENCE)
-	$(REFERENCE)/bin/python -m pip install --quiet torchserve==0.12.0 torch-model-archiver==0.12.0 psutil
+	$(REFERENCE)/bin/python -m pip install --requirement tests/compat/requirements.txt
 	touch $@
 
 .PHONY: setup
@@ -98,7 +98,7 @@ test: setup optional-reference ## Set everything up and run all tests
 	@$(call say,Rust tests)
 	cargo test --locked --workspace
 	@$(call say,Python tests)
-	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE=$(REFERENCE) \
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE_VENV=$(REFERENCE) \
 	  $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 # Without Java, or without a network, the comparison with TorchServe is skipped, and pytest says so.
@@ -108,7 +108,7 @@ optional-reference: $(VENV)/.torch
 
 .PHONY: compat
 compat: setup reference ## Compare answers with the real TorchServe, request by request
-	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE=$(REFERENCE) \
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_REFERENCE_VENV=$(REFERENCE) \
 	  $(VENV)/bin/python -m pytest tests/compat $(PYTEST_ARGS)
 
 .PHONY: fault
@@ -172,4 +172,4 @@ image: $(VENV)/.torch ## Make docs/images/demo.png anew from a real run of the d
 
 .PHONY: clean
 clean: ## Remove what these commands made, the environments included
-	rm -rf $(VENV) .bench .demo target
+	rm -rf $(VENV) $(REFERENCE) .bench .demo target

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WORK = ROOT / ".demo"
 BIN = Path(sys.executable).parent
-NAMES = "zero one two three four five six seven eight nine".split()
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 REQUIRED_ACCURACY = 0.97
 PICTURES = 5
 TIMED_REQUESTS = 500
@@ -145,7 +145,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], management_port: int) -> N
 
 
 def send_pictures(port: int, images: np.ndarray, digits: np.ndarray) -> int:
-    """Sends some pictures with curl and prints pictures and answers; returns how many were right."""
+    """Sends some pictures with curl, prints them and the answers; returns the hits."""
     url = f"http://127.0.0.1:{port}/predictions/digits"
     right = 0
     for digit in range(PICTURES):

@@ -16,6 +16,7 @@ class DigitHandler(BaseHandler):
         Args:
             data: one dict per request; `body` or `data` is a picture file (PNG, JPEG, ...) as
                 bytes, or 8 rows of 8 numbers 0..16 as JSON.
+
         Returns:
             float32, shape (B, 1, 8, 8), values 0..1, on the model's device.
         """
@@ -35,5 +36,5 @@ class DigitHandler(BaseHandler):
         best = torch.softmax(logits, dim=1).max(dim=1)
         return [
             {"digit": digit, "name": self.mapping[str(digit)], "probability": round(probability, 4)}
-            for digit, probability in zip(best.indices.tolist(), best.values.tolist())
+            for digit, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]

@@ -33,13 +33,10 @@ def build_archive(
 ) -> Path:
     """Packs one model into `store` and returns the archive's path.
 
-    Args:
-        store: the model store; made when missing.
-        name: the model's name.
-        handler: a file of `tests/models/` (`echo.py` or `entry.py:function`), or the name of a
-            handler that comes with the worker; by default `NAME.py`.
-        file_name: the archive's name without its ending, where it is not the model's name.
-        settings: the content of `model-config.yaml`; plain values only.
+    `handler` is a file of `tests/models/` (`echo.py` or `entry.py:serve`), or the name of a handler
+    that comes with the worker; by default `NAME.py`. `settings` becomes `model-config.yaml`: plain
+    values only. `file_name` names the archive, without its ending, where that is not the model's
+    name.
     """
     store.mkdir(parents=True, exist_ok=True)
     handler = handler or f"{name}.py"

@@ -62,13 +62,10 @@ class Server:
         flags: Sequence[str] = ("--ncs", "--disable-token-auth", "--enable-model-api"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepares, but does not start, a server.
+        """Prepares, but does not start, a server in a folder of its own (`folder/store` is the store).
 
-        Args:
-            folder: its own folder; `store` in there is the model store.
-            command: words that start the server; by default tserve.
-            models: what is loaded at start: archive file names, `name=file` or `all`.
-            config: lines of config.properties beside the addresses.
+        `command` starts the server, by default tserve; `models` are loaded at start (archive file
+        names, `name=file` or `all`); `config` is what config.properties holds beside the addresses.
         """
         self.folder = folder
         self.store = folder / "store"

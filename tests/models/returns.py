@@ -19,7 +19,7 @@ def value(kind):
         "nan": float("nan"),
         "none": None,
         "tuple": (1, 2),
-        "keys": {1: "one", None: "none", True: "true"},
+        "keys": {1: "one", None: "none", 2.5: "half"},
         "set": {1},
         "tensor": torch.tensor([1.0, 2.0]),
         "nested": {"t": torch.tensor([1.0])},

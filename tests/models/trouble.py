@@ -61,10 +61,9 @@ def handle(data, context):
         os.closerange(3, 256)
     if kind == "scribble":
         scribble(wish["pattern"])
-    if kind == "fork":
-        if os.fork() == 0:
-            time.sleep(3600)
-            os._exit(0)
+    if kind == "fork" and os.fork() == 0:
+        time.sleep(3600)
+        os._exit(0)
     if kind == "mappings":
         return [[writable for _, _, writable in shared_mappings()]] * len(data)
     if kind == "pid":
