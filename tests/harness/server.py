@@ -62,7 +62,7 @@ class Server:
         flags: Sequence[str] = ("--ncs", "--disable-token-auth", "--enable-model-api"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepares, but does not start, a server in a folder of its own (`folder/store` is the store).
+        """Prepares, but does not start, a server in a folder of its own; `store` is in there.
 
         `command` starts the server, by default tserve; `models` are loaded at start (archive file
         names, `name=file` or `all`); `config` is what config.properties holds beside the addresses.
