@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,5 +32,8 @@ def save_weights(folder: Path) -> Weights:
         model.offset.copy_(torch.tensor([0.0, 3.0]))
     weights = Weights(folder / "weights.pth", folder / "scripted.pt")
     torch.save(model.state_dict(), weights.eager)
-    torch.jit.trace(model, torch.zeros(3)).save(str(weights.scripted))
+    with warnings.catch_warnings():
+        # TorchScript is deprecated and still what many archives hold.
+        warnings.simplefilter("ignore")
+        torch.jit.trace(model, torch.zeros(3)).save(str(weights.scripted))
     return weights
