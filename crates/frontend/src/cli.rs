@@ -1,5 +1,7 @@
 //! The command line: every flag of `torchserve`, spelled as there. Structures only.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -42,6 +44,12 @@ pub enum Internal {
     /// The server of a background start: the foreground server in a session of its own.
     #[command(hide = true, infer_long_args = true, args_override_self = true)]
     Background(Flags),
+    /// Removes the server's runtime folder when the server is gone.
+    #[command(hide = true)]
+    Janitor {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 /// The flags of `torchserve`.

@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod launch;
 pub mod model;
 pub mod service;
 pub mod telemetry;

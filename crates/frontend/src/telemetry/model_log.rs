@@ -1,5 +1,13 @@
 //! `model_log.log`: what workers print.
 
+use std::sync::Arc;
+
+use super::levels::Threshold;
+use super::{Queue, prefix};
+
+/// Name of the logger.
+const LOGGER: &str = "MODEL_LOG";
+
 /// The stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -12,12 +20,68 @@ pub enum Stream {
 /// The model log. Writing never blocks the caller; lines that the disk cannot take are counted.
 #[derive(Debug)]
 pub struct ModelLog {
-    _private: (),
+    queue: Option<Arc<Queue>>,
+    threshold: Threshold,
 }
 
 impl ModelLog {
-    /// Writes one line of a worker; `worker` is `W-<id>-<model>_<version>`.
-    pub fn line(&self, _worker: &str, _stream: Stream, _text: &str) {
-        todo!()
+    /// A log over a queue, or one that goes nowhere.
+    pub(super) fn new(queue: Option<Arc<Queue>>, threshold: Threshold) -> Self {
+        Self { queue, threshold }
+    }
+
+    /// Writes what a worker printed, one record per line; `worker` is `W-<id>-<model>_<version>`.
+    pub fn line(&self, worker: &str, stream: Stream, text: &str) {
+        let (level, least, suffix) = match stream {
+            Stream::Stdout => ("INFO ", Threshold::Info, "-stdout"),
+            Stream::Stderr => ("WARN ", Threshold::Warn, "-stderr"),
+        };
+        let Some(queue) = self.queue.as_ref().filter(|_| self.threshold <= least) else {
+            return;
+        };
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        for line in text.split('\n') {
+            let mut buffer = queue.buffer();
+            prefix(&mut buffer, level, &[worker, suffix], LOGGER);
+            buffer.extend_from_slice(line.strip_suffix('\r').unwrap_or(line).as_bytes());
+            queue.send(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(queue: &Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.receive())
+            .map(|line| String::from_utf8(line).unwrap()[24..].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_line_is_a_record_with_worker_and_stream() {
+        let queue = Arc::new(Queue::new(&Arc::default(), 9, 1000));
+        let log = ModelLog::new(Some(Arc::clone(&queue)), Threshold::Info);
+        log.line("W-9000-a_1.0", Stream::Stdout, "one\r\n\ntwo");
+        log.line("W-9001-a_1.0", Stream::Stderr, "Traceback\n");
+        assert_eq!(
+            lines(&queue),
+            [
+                "[INFO ] W-9000-a_1.0-stdout MODEL_LOG - one",
+                "[INFO ] W-9000-a_1.0-stdout MODEL_LOG - ",
+                "[INFO ] W-9000-a_1.0-stdout MODEL_LOG - two",
+                "[WARN ] W-9001-a_1.0-stderr MODEL_LOG - Traceback",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_threshold_keeps_output_out() {
+        let queue = Arc::new(Queue::new(&Arc::default(), 9, 1000));
+        let log = ModelLog::new(Some(Arc::clone(&queue)), Threshold::Warn);
+        log.line("W", Stream::Stdout, "out");
+        log.line("W", Stream::Stderr, "err");
+        assert_eq!(lines(&queue), ["[WARN ] W-stderr MODEL_LOG - err"]);
     }
 }

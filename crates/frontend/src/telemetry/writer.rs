@@ -1,0 +1,261 @@
+//! The thread that writes log lines to files, and the one that writes them to standard output: a
+//! terminal or pipe that nobody reads holds up neither the files nor the server.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::access;
+use super::queue::{Bell, Queue};
+use super::sink::{Folders, LARGEST_BYTES, Sink, touch_metric_logs};
+
+/// Lines taken from a queue at a time.
+const LINES_AT_ONCE: usize = 4096;
+
+/// Pause after writing, so that a busy server's lines are written many at a time.
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// Longest sleep of an idle writer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Portions that may wait for standard output.
+const PORTIONS: usize = 64;
+
+/// Longest wait for the last lines when the server ends.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The queues that the writer empties.
+#[derive(Debug, Clone)]
+pub(super) struct Queues {
+    pub server: Arc<Queue>,
+    pub access: Arc<Queue>,
+    pub model: Arc<Queue>,
+}
+
+impl Queues {
+    pub(super) fn new(bell: &Arc<Bell>, lines: usize, bytes: usize) -> Self {
+        let queue = || Arc::new(Queue::new(bell, lines, bytes));
+        Self {
+            server: queue(),
+            access: queue(),
+            model: queue(),
+        }
+    }
+
+    fn each(&self) -> [&Arc<Queue>; 3] {
+        [&self.server, &self.access, &self.model]
+    }
+}
+
+/// Keeps the logs open; dropping it writes what is still waiting.
+#[derive(Debug)]
+#[must_use = "dropping the guard ends the logs"]
+pub struct Guard {
+    is_closing: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+    done: Receiver<()>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.bell.ring();
+        // The writer hangs up when it is done. Nothing is left to be done about one that is stuck.
+        self.done.recv_timeout(2 * FAREWELL).ok();
+    }
+}
+
+/// Opens the files and starts the threads; `output` is the standard output. Files that cannot be opened are described.
+pub(super) fn spawn(
+    folders: &Folders,
+    queues: Queues,
+    bell: Arc<Bell>,
+    output: impl Write + Send + 'static,
+) -> io::Result<(Guard, Vec<String>)> {
+    let mut problems = Vec::new();
+    let mut open = |name| Sink::open(&folders.logs, name, LARGEST_BYTES, &mut problems);
+    let (server, access, model) = (
+        open("ts_log.log"),
+        open("access_log.log"),
+        open("model_log.log"),
+    );
+    touch_metric_logs(&folders.metrics, &mut problems);
+    let (portions, console) = start_console(output)?;
+    let (hold, done) = mpsc::sync_channel::<()>(0);
+    let is_closing = Arc::new(AtomicBool::new(false));
+    let guard = Guard {
+        is_closing: Arc::clone(&is_closing),
+        bell: Arc::clone(&bell),
+        done,
+    };
+    let writer = Writer {
+        queues,
+        server,
+        access,
+        model,
+        portions,
+        lost_lines: 0,
+        last_report: None,
+        everything: Vec::new(),
+        own: Vec::new(),
+    };
+    thread::Builder::new()
+        .name("log-writer".to_owned())
+        .spawn(move || {
+            writer.run(&bell, &is_closing);
+            console.recv_timeout(FAREWELL).ok();
+            drop(hold);
+        })?;
+    Ok((guard, problems))
+}
+
+struct Writer {
+    queues: Queues,
+    server: Sink,
+    access: Sink,
+    model: Sink,
+    portions: SyncSender<Vec<u8>>,
+    lost_lines: u64,
+    last_report: Option<Instant>,
+    /// Lines of every kind, for the server log and standard output.
+    everything: Vec<u8>,
+    /// Lines of one kind, for its own file.
+    own: Vec<u8>,
+}
+
+impl Writer {
+    /// Writes until the guard is dropped and the queues are empty.
+    fn run(mut self, bell: &Bell, is_closing: &AtomicBool) {
+        bell.belongs_to(thread::current());
+        loop {
+            // Read first: lines sent before the guard was dropped are then still seen.
+            let is_last = is_closing.load(Ordering::SeqCst);
+            let lines = self.write_once();
+            if lines > 0 {
+                if lines < LINES_AT_ONCE && !is_last {
+                    thread::park_timeout(GATHERING);
+                }
+            } else if is_last {
+                return;
+            } else {
+                let queues = self.queues.each();
+                bell.wait(
+                    || !is_closing.load(Ordering::SeqCst) && queues.iter().all(|it| it.is_empty()),
+                    PATIENCE,
+                );
+            }
+        }
+    }
+
+    /// Writes what waits, within limits; returns the number of lines.
+    fn write_once(&mut self) -> usize {
+        let queues = self.queues.clone();
+        let mut lines = self.collect(&queues.server, |_, _| {});
+        self.own.clear();
+        lines += self.collect(&queues.access, access::append_short);
+        write(&mut self.access, &self.own, &mut self.lost_lines);
+        self.own.clear();
+        lines += self.collect(&queues.model, append_line);
+        write(&mut self.model, &self.own, &mut self.lost_lines);
+        self.own.clear();
+        self.report_losses();
+        write(&mut self.server, &self.everything, &mut self.lost_lines);
+        self.print();
+        lines
+    }
+
+    fn collect(&mut self, queue: &Queue, append_own: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
+        self.lost_lines += queue.take_dropped();
+        let mut lines = 0;
+        while lines < LINES_AT_ONCE
+            && let Some(line) = queue.receive()
+        {
+            lines += 1;
+            append_line(&mut self.everything, &line);
+            append_own(&mut self.own, &line);
+            queue.give_back(line);
+        }
+        lines
+    }
+
+    /// Says how many lines are missing, once a second at most.
+    fn report_losses(&mut self) {
+        let is_due = self
+            .last_report
+            .is_none_or(|last| last.elapsed() > PATIENCE);
+        if self.lost_lines == 0 || !is_due {
+            return;
+        }
+        super::prefix(
+            &mut self.everything,
+            "WARN ",
+            &["log-writer"],
+            module_path!(),
+        );
+        let text = format!(
+            "{} log lines were dropped: the disk or the reader of standard output is too slow\n",
+            self.lost_lines
+        );
+        self.everything.extend_from_slice(text.as_bytes());
+        self.lost_lines = 0;
+        self.last_report = Some(Instant::now());
+    }
+
+    /// Hands everything to the thread of standard output.
+    fn print(&mut self) {
+        if self.everything.is_empty() {
+            return;
+        }
+        let portion = std::mem::take(&mut self.everything);
+        match self.portions.try_send(portion) {
+            Err(TrySendError::Full(portion)) => {
+                self.lost_lines += count_lines(&portion);
+                self.everything = portion;
+                self.everything.clear();
+            }
+            // Nobody listens there any more.
+            Err(TrySendError::Disconnected(_)) | Ok(()) => {}
+        }
+    }
+}
+
+fn write(sink: &mut Sink, chunk: &[u8], lost_lines: &mut u64) {
+    if !sink.write(chunk) {
+        *lost_lines += count_lines(chunk);
+    }
+}
+
+fn append_line(chunk: &mut Vec<u8>, line: &[u8]) {
+    chunk.extend_from_slice(line);
+    chunk.push(b'\n');
+}
+
+fn count_lines(chunk: &[u8]) -> u64 {
+    chunk.split_inclusive(|byte| *byte == b'\n').count() as u64
+}
+
+/// Starts the thread that writes portions to standard output; the receiver hangs up when it ends.
+fn start_console(
+    mut output: impl Write + Send + 'static,
+) -> io::Result<(SyncSender<Vec<u8>>, Receiver<()>)> {
+    let (portions, waiting) = mpsc::sync_channel::<Vec<u8>>(PORTIONS);
+    let (hold, done) = mpsc::sync_channel::<()>(0);
+    thread::Builder::new()
+        .name("log-console".to_owned())
+        .spawn(move || {
+            for portion in waiting {
+                if output
+                    .write_all(&portion)
+                    .and_then(|()| output.flush())
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            drop(hold);
+        })?;
+    Ok((portions, done))
+}
