@@ -19,6 +19,8 @@ pub enum Code {
     MethodNotAllowed,
     /// A management operation did not finish in time.
     Timeout,
+    /// The client's own limit passed before there was an answer.
+    DeadlineExceeded,
     /// The version exists already.
     Conflict,
     /// No place in the queue, or no worker.
@@ -51,6 +53,7 @@ impl Code {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
+            Self::DeadlineExceeded => 504,
             Self::Conflict => 409,
             Self::Unavailable => 503,
             Self::OutOfResources => 507,
@@ -70,7 +73,7 @@ impl Code {
             | Self::MethodNotAllowed
             | Self::Conflict => Blame::Client,
             Self::Worker(_) | Self::OutOfResources => Blame::Worker,
-            Self::Timeout | Self::Unavailable | Self::Internal => Blame::Server,
+            Self::Timeout | Self::DeadlineExceeded | Self::Unavailable | Self::Internal => Blame::Server,
         }
     }
 
@@ -131,6 +134,9 @@ pub enum Error {
     /// A management operation did not finish in time.
     #[error("{0}")]
     OperationTimeout(String),
+    /// No answer within the model's `clientTimeoutInMills`, queueing included.
+    #[error("{0}")]
+    ClientTimeout(String),
     /// No worker, or no place in the queue.
     #[error("{0}")]
     Unavailable(String),
@@ -165,6 +171,7 @@ impl Error {
             }
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::OperationTimeout(_) => Code::Timeout,
+            Self::ClientTimeout(_) => Code::DeadlineExceeded,
             Self::Conflict(_) => Code::Conflict,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Worker { status, .. } => Code::Worker(*status),
@@ -192,7 +199,7 @@ impl Error {
             Self::IllegalArgument(_) => "IllegalArgumentException",
             Self::FormData(_) => "ErrorDataDecoderException",
             Self::JsonSyntax(_) => "JsonSyntaxException",
-            Self::OperationTimeout(_) => "RequestTimeoutException",
+            Self::OperationTimeout(_) | Self::ClientTimeout(_) => "RequestTimeoutException",
             Self::Unavailable(_) => "ServiceUnavailableException",
             Self::WorkerInitialization(_) => "WorkerInitializationException",
             Self::Worker { .. } | Self::Internal(_) => "InternalServerException",

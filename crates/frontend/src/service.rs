@@ -7,6 +7,7 @@ mod health;
 mod inference;
 mod management;
 mod served;
+mod state;
 
 pub use self::health::{Health, HealthService};
 pub use self::inference::{
@@ -20,8 +21,11 @@ pub use self::served::ServedModel;
 
 use std::sync::Arc;
 
+use self::state::ServerState;
 use crate::config::Config;
+use crate::model::runtime_dir::RuntimeDir;
 use crate::telemetry::Telemetry;
+use crate::worker::WorkerEnvironment;
 
 /// Everything a protocol adapter may use.
 #[derive(Debug, Clone)]
@@ -36,4 +40,29 @@ pub struct Services {
     pub config: Arc<Config>,
     /// Logs.
     pub telemetry: Telemetry,
+}
+
+impl Services {
+    /// The services of one server.
+    pub fn new(
+        config: Arc<Config>,
+        telemetry: Telemetry,
+        runtime_dir: RuntimeDir,
+        environment: WorkerEnvironment,
+    ) -> Self {
+        let state = Arc::new(ServerState::new(
+            Arc::clone(&config),
+            telemetry.clone(),
+            runtime_dir,
+            environment,
+        ));
+        let inference = InferenceService::new(Arc::clone(&state));
+        Self {
+            management: ManagementService::new(Arc::clone(&state), inference.clone()),
+            health: HealthService::new(state),
+            inference,
+            config,
+            telemetry,
+        }
+    }
 }

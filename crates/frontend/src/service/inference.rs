@@ -2,11 +2,17 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
+use tserve_batcher::PushError;
 use tserve_shm::Block;
+use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 
 use super::ServedModel;
+use super::state::ServerState;
+use crate::dispatch::{EncodedRequest, Job, ReplySlot};
 use crate::error::Error;
 
 /// One named input of a request.
@@ -75,50 +81,183 @@ pub struct InferenceReply {
 /// has started it, none will.
 #[derive(Debug)]
 pub struct PendingReply {
-    _private: (),
+    receiver: oneshot::Receiver<Result<InferenceReply, Error>>,
+    deadline: Option<Deadline>,
+}
+
+/// When a client stops waiting, and what it is told then.
+#[derive(Debug)]
+struct Deadline {
+    at: Instant,
+    model: String,
+    limit: Duration,
 }
 
 impl PendingReply {
-    /// Waits for the one answer this request gets. Cancel safe: may be polled in a `select!` loop.
+    /// Waits for the one answer this request gets. Cancel safe: may be polled in a `select!` loop,
+    /// but not again after it has resolved.
+    ///
+    /// # Errors
+    /// Whatever became of the request; [`Error::ClientTimeout`] when the model's
+    /// `clientTimeoutInMills` passes first.
     pub async fn wait(&mut self) -> Result<InferenceReply, Error> {
-        todo!()
+        let Some(deadline) = &self.deadline else { return lost(&mut self.receiver).await };
+        match tokio::time::timeout_at(deadline.at.into(), lost(&mut self.receiver)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::ClientTimeout(format!(
+                "Model \"{}\" did not answer within clientTimeoutInMills {}.",
+                deadline.model,
+                deadline.limit.as_millis()
+            ))),
+        }
     }
+}
+
+/// Waits for the answer; every job answers, even when it is dropped, so that the error arm is
+/// reached only when the deadline and the answer race.
+async fn lost(
+    receiver: &mut oneshot::Receiver<Result<InferenceReply, Error>>,
+) -> Result<InferenceReply, Error> {
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(Error::Internal("The request expired in the queue.".to_owned())))
 }
 
 /// Predictions on registered models.
 #[derive(Debug, Clone)]
 pub struct InferenceService {
-    _private: (),
+    state: Arc<ServerState>,
 }
 
 impl InferenceService {
+    pub(crate) fn new(state: Arc<ServerState>) -> Self {
+        Self { state }
+    }
+
     /// Finds the version that serves a request; `None` means the default version.
     ///
     /// # Errors
     /// [`Error::ModelNotFound`], [`Error::VersionNotFound`].
-    pub fn lookup(&self, _model: &str, _version: Option<&str>) -> Result<Arc<ServedModel>, Error> {
-        todo!()
+    pub fn lookup(&self, model: &str, version: Option<&str>) -> Result<Arc<ServedModel>, Error> {
+        self.state.registry.get(model, version)
     }
 
     /// The model that `/invocations` goes to when the request names none: the only one loaded at
     /// start, if it is still registered.
     pub fn startup_model(&self) -> Option<String> {
-        todo!()
+        let names = self.state.startup_models.get()?;
+        let name = names.first().filter(|_| names.len() == 1)?;
+        self.state.registry.get(name, None).ok().map(|_| name.clone())
     }
 
     /// Room for a body of exactly `len` bytes in the model's arena, to read the socket into.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the arena is full: the client may retry.
-    pub fn body_block(&self, _model: &ServedModel, _len: usize) -> Result<Block, Error> {
-        todo!()
+    pub fn body_block(&self, model: &ServedModel, len: usize) -> Result<Block, Error> {
+        allocate(model, len)
     }
 
     /// Admits a request into the model's queue.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the model has no worker, the queue is full or the arena is full.
-    pub fn submit(&self, _request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
-        todo!()
+    pub fn submit(&self, request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
+        let model = Arc::clone(&request.model);
+        let context = model.context();
+        let version = request.requested_version;
+        if model.pool.count() == 0
+            || (context.settings.use_job_ticket && !context.dispatcher.has_idle_worker())
+        {
+            return Err(no_worker(model.name(), version));
+        }
+        let (job, pending) = admit(request)?;
+        match context.dispatcher.push(job) {
+            Ok(()) => Ok(pending),
+            Err(PushError::Full(job) | PushError::Closed(job)) => {
+                // The client is told here; the slot must not answer a second time.
+                job.reply.disarm();
+                Err(no_worker(model.name(), version))
+            }
+        }
     }
+
+    /// Runs one request alone in its batch, past the queue (customized describe).
+    pub(super) fn submit_solo(&self, request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
+        let model = Arc::clone(&request.model);
+        let (job, pending) = admit(request)?;
+        model.context().dispatcher.push_solo(job);
+        Ok(pending)
+    }
+}
+
+/// Writes a request into shared memory and makes its job.
+fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
+    let meta = encode(&request)?;
+    let arrived = Instant::now();
+    let deadline = request.model.context().settings.client_timeout.map(|limit| Deadline {
+        at: arrived + limit,
+        model: request.model.name().to_owned(),
+        limit,
+    });
+    let (reply, receiver) = ReplySlot::new(deadline.as_ref().map(|deadline| deadline.at));
+    let body = match request.body {
+        Body::Arena(block) => Some(block),
+        Body::None | Body::Heap(_) => None,
+    };
+    let job = Job { request: EncodedRequest { meta, body }, arrived, reply };
+    Ok((job, PendingReply { receiver, deadline }))
+}
+
+/// The request record, in the model's arena.
+fn encode(request: &InferenceRequest<'_>) -> Result<Block, Error> {
+    let body: &[u8] = match &request.body {
+        Body::None => &[],
+        Body::Heap(bytes) => bytes,
+        Body::Arena(block) => block,
+    };
+    let inputs: Vec<InputRef<'_>> = request
+        .inputs
+        .iter()
+        .map(|input| InputRef {
+            name: input.name,
+            content_type: input.content_type,
+            value: match (&input.value, &request.body) {
+                (Value::Inline(bytes), _) => ValueRef::Inline(bytes),
+                (Value::Body(range), Body::Arena(block)) => ValueRef::Arena {
+                    offset: block.offset() + range.start as u64,
+                    len: range.len() as u64,
+                },
+                (Value::Body(range), _) => ValueRef::Inline(&body[range.clone()]),
+            },
+        })
+        .collect();
+    let record = RequestWriter { id: request.id, headers: request.headers, inputs: &inputs };
+    let mut meta = allocate(&request.model, record.encoded_len())?;
+    record.write(&mut meta);
+    Ok(meta)
+}
+
+fn allocate(model: &ServedModel, len: usize) -> Result<Block, Error> {
+    let arena = &model.context().arena;
+    arena.allocate(len).map_err(|_| {
+        Error::Unavailable(format!(
+            "Model \"{}\" has no memory left for a request of {len} bytes: {} of {} bytes are in \
+             use. Send the request again later.",
+            model.name(),
+            arena.used_bytes(),
+            arena.capacity_bytes()
+        ))
+    })
+}
+
+/// The error of a model without a worker or a place in its queue. The text is the original's, odd
+/// quote included, because clients match on it.
+fn no_worker(model: &str, version: Option<&str>) -> Error {
+    let version = version.map(|version| format!(" Version {version}\"")).unwrap_or_default();
+    Error::Unavailable(format!(
+        "Model \"{model}\"{version} has no worker to serve inference request. Please use scale \
+         workers API to add workers. If this is a sequence inference, please check if it is \
+         closed, or expired; or exceeds maxSequenceJobQueueSize"
+    ))
 }

@@ -1,9 +1,20 @@
 //! Registering, scaling, describing and removing models.
 
+mod describe;
+mod register;
+mod startup;
+
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::InferenceReply;
+use super::state::ServerState;
+use super::{InferenceReply, InferenceService, ServedModel};
 use crate::error::Error;
+use crate::worker::StopMode;
+
+/// Most models one page of the list shows.
+const MAX_PAGE: usize = 100;
 
 /// Parameters of a registration. `None` means the client did not say.
 #[derive(Debug, Clone, Default)]
@@ -88,45 +99,138 @@ pub struct Description {
 /// Management of registered models.
 #[derive(Debug, Clone)]
 pub struct ManagementService {
-    _private: (),
+    state: Arc<ServerState>,
+    inference: InferenceService,
 }
 
 impl ManagementService {
-    /// Registers one version of a model and starts its initial workers.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn register(&self, _request: RegisterRequest) -> Result<StatusReply, Error> {
-        todo!()
+    pub(crate) fn new(state: Arc<ServerState>, inference: InferenceService) -> Self {
+        Self { state, inference }
     }
 
     /// Changes the number of workers.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn scale(&self, _request: ScaleRequest) -> Result<StatusReply, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// Unknown model or version, impossible numbers, or, when the client waits, workers that do
+    /// not load.
+    pub async fn scale(&self, request: ScaleRequest) -> Result<StatusReply, Error> {
+        let version = request.version.as_deref();
+        let model = self.state.registry.get(&request.model, version)?;
+        let min = request.min_worker.unwrap_or(1);
+        let max = request.max_worker.unwrap_or(min);
+        let at_least_zero = |value: i64, name: &str| {
+            u32::try_from(value)
+                .map_err(|_| Error::BadRequest(format!("{name} must be 0 or more, not {value}.")))
+        };
+        if max < min {
+            return Err(Error::BadRequest("max_worker cannot be less than min_worker.".to_owned()));
+        }
+        let (min, max) = (at_least_zero(min, "min_worker")?, at_least_zero(max, "max_worker")?);
+        let outcome = model.pool.scale(min, max);
+        if !request.synchronous {
+            return Ok(accepted());
+        }
+        outcome.wait().await.map_err(|failure| Error::Worker {
+            status: failure.status,
+            message: format!(
+                "Failed to start workers for model {} version: {}",
+                request.model,
+                version.unwrap_or("null")
+            ),
+        })?;
+        let of_version = version.map(|version| format!(", version: {version}")).unwrap_or_default();
+        Ok(done(format!("Workers scaled to {min} for model: {}{of_version}", request.model)))
     }
 
-    /// Removes one version (`None`: the default one).
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn unregister(
-        &self,
-        _model: &str,
-        _version: Option<&str>,
-    ) -> Result<StatusReply, Error> {
-        todo!()
+    /// Removes one version (`None`: the default one). Requests that run or wait are answered
+    /// first, for as long as `drain_timeout` allows.
+    ///
+    /// # Errors
+    /// Unknown model or version; the default version while others exist; workers that do not end.
+    pub async fn unregister(&self, model: &str, version: Option<&str>) -> Result<StatusReply, Error> {
+        let (_, served) = self.state.registry.remove(model, version)?;
+        let limit = self.state.config.unregister_model_timeout;
+        if tokio::time::timeout(limit, retire(&served)).await.is_err() {
+            served.pool.hurry();
+            return Err(Error::OperationTimeout(format!(
+                "Timed out while cleaning resources: {model}"
+            )));
+        }
+        served.located.discard().await;
+        Ok(done(format!("Model \"{model}\" unregistered")))
     }
 
     /// Makes a version the default one.
-    pub fn set_default(&self, _model: &str, _version: &str) -> Result<StatusReply, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn set_default(&self, model: &str, version: &str) -> Result<StatusReply, Error> {
+        self.state.registry.set_default(model, version)?;
+        Ok(done(format!(
+            "Default version successfully updated for model \"{model}\" to \"{version}\""
+        )))
     }
 
-    /// One page of models in name order; `limit` 0..=100, `offset` from 0.
-    pub fn list(&self, _limit: usize, _offset: usize) -> ModelList {
-        todo!()
+    /// One page of models in name order; at most 100, from place `offset` on.
+    pub fn list(&self, limit: usize, offset: usize) -> ModelList {
+        let page = self.state.registry.page(limit.min(MAX_PAGE), offset, |_| true);
+        let models = page.models.into_iter().map(|(name, model)| ModelListItem {
+            model_name: name.to_string(),
+            model_url: model.url().to_owned(),
+        });
+        ModelList {
+            next_page_token: page.next.map(|next| next.to_string()),
+            models: models.collect(),
+        }
     }
 
-    /// Describes one version, the default one, or all.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn describe(&self, _request: DescribeRequest) -> Result<Description, Error> {
-        todo!()
+    /// Removes every model, the requests that run or wait being answered first.
+    pub async fn stop(&self) {
+        let models = self.state.registry.drain();
+        let retiring: Vec<_> = models
+            .into_iter()
+            .map(|(_, _, model)| {
+                self.state.retiring.push(Arc::downgrade(&model.pool));
+                tokio::spawn(async move { retire(&model).await })
+            })
+            .collect();
+        for model in retiring {
+            let _ = model.await;
+        }
     }
+
+    /// Ends the workers of a running [`Self::stop`] at once.
+    pub fn hurry(&self) {
+        while let Some(pool) = self.state.retiring.pop() {
+            if let Some(pool) = pool.upgrade() {
+                pool.hurry();
+            }
+        }
+    }
+}
+
+/// Answers what waits, lets what runs finish, and ends the workers.
+async fn retire(model: &ServedModel) {
+    let context = model.context();
+    // Requests that wait get their turn first, for as long as the drain lasts.
+    let deadline = tokio::time::Instant::now() + context.config.drain_timeout;
+    while context.dispatcher.waiting() > 0
+        && model.pool.healthy() > 0
+        && tokio::time::Instant::now() < deadline
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    context.dispatcher.close(Error::Unavailable(format!(
+        "Model \"{}\" is being removed; the request was not run.",
+        model.name()
+    )));
+    model.pool.stop(StopMode::Drain).await;
+}
+
+fn done(status: String) -> StatusReply {
+    StatusReply { code: 200, status }
+}
+
+fn accepted() -> StatusReply {
+    StatusReply { code: 202, status: "Processing worker updates...".to_owned() }
 }

@@ -1,0 +1,360 @@
+//! From a model's queue to its workers and back: the scheduler of one model version.
+//!
+//! There is no collector thread. Whoever changes something that may let a batch start (a request
+//! arrives, a worker finishes, a delay runs out, a worker comes or goes) calls
+//! [`Dispatcher::pump`] on its own thread. A combiner lets one of them at a time match due batches
+//! to free workers; the others leave a note and return at once.
+//!
+//! A worker may hold two batches: the one it runs and, when a full one was waiting, the next, so
+//! that it never waits for the server. A batch that waits there still counts as queued.
+
+mod attached;
+mod batch;
+mod job;
+
+pub use self::attached::{InFlight, LinkEnd};
+pub use self::batch::{Batch, ReplyLimits};
+pub use self::job::{EncodedRequest, Job, ReplySlot};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_queue::SegQueue;
+use tokio::sync::{Notify, oneshot};
+use tserve_batcher::{Batcher, Combiner, Policy, PushError, Queued, Take, Taken, Taker};
+use tserve_shm::Submitter;
+
+use self::attached::Attached;
+use crate::error::Error;
+
+/// Batches a worker may hold: one running, one next.
+pub const LINK_DEPTH: u32 = 2;
+
+/// Something that happened to the set of workers.
+enum Event {
+    /// A worker is loaded and takes batches.
+    Attach(Attached),
+    /// A worker takes no more batches; its link goes back to whoever asked.
+    Detach { worker: u64, link: oneshot::Sender<LinkEnd> },
+    /// Jobs that were taken and not started come back.
+    PutBack(Vec<Job>),
+    /// Everything that waits is answered with this error; with `closing`, so is what comes later.
+    Flush { error: Error, closing: bool },
+}
+
+/// State that only the combiner's holder sees.
+struct Matching {
+    taker: Taker<Job>,
+    /// Jobs whose worker went away before it had begun with them; they go before all others.
+    returned: VecDeque<Job>,
+    workers: Vec<Attached>,
+    next_batch_id: u64,
+    /// Where the search for an idle worker starts, so that load is spread.
+    cursor: usize,
+    /// Set once the dispatcher is closed: what every later job is told.
+    closed: Option<Error>,
+}
+
+/// Queue, batch formation and worker choice of one model version.
+pub struct Dispatcher {
+    batcher: Batcher<Job>,
+    /// Jobs that must run alone (customized describe).
+    solo: SegQueue<Job>,
+    events: SegQueue<Event>,
+    matching: Combiner<Matching>,
+    due: DueTime,
+    /// Jobs of batches that wait on a worker's link.
+    on_links: AtomicUsize,
+    /// Workers with nothing in flight, as of the last match; a hint for job tickets.
+    idle_workers: AtomicUsize,
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("waiting", &self.waiting())
+            .field("policy", &self.batcher.policy())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher without workers, and the task that wakes it when a batch is due.
+    ///
+    /// Must be called inside a tokio runtime; the task ends with the dispatcher.
+    pub fn start(policy: Policy, job_queue_size: usize) -> Arc<Self> {
+        let (batcher, taker) = Batcher::new(policy, job_queue_size);
+        let dispatcher = Arc::new(Self {
+            batcher,
+            solo: SegQueue::new(),
+            events: SegQueue::new(),
+            matching: Combiner::new(Matching {
+                taker,
+                returned: VecDeque::new(),
+                workers: Vec::new(),
+                next_batch_id: 0,
+                cursor: 0,
+                closed: None,
+            }),
+            due: DueTime::new(),
+            on_links: AtomicUsize::new(0),
+            idle_workers: AtomicUsize::new(0),
+        });
+        if policy.batch_size.get() > 1 {
+            tokio::spawn(DueTime::watch(Arc::downgrade(&dispatcher)));
+        }
+        dispatcher
+    }
+
+    /// Queues a job and starts it at once if a worker is free for it.
+    ///
+    /// # Errors
+    /// The job comes back when the queue is full or the model is being removed.
+    pub fn push(&self, job: Job) -> Result<(), PushError<Job>> {
+        self.batcher.push(job)?;
+        self.pump();
+        Ok(())
+    }
+
+    /// Queues a job that must be alone in its batch.
+    pub fn push_solo(&self, job: Job) {
+        self.solo.push(job);
+        self.pump();
+    }
+
+    /// Lets a loaded worker take batches.
+    pub fn attach(&self, worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) {
+        self.events.push(Event::Attach(Attached::new(worker, submitter, in_flight)));
+        self.pump();
+    }
+
+    /// Stops giving batches to a worker. What it has in flight stays with its own task.
+    pub async fn detach(&self, worker: u64) -> Option<LinkEnd> {
+        let (link, returned) = oneshot::channel();
+        self.events.push(Event::Detach { worker, link });
+        self.pump();
+        returned.await.ok()
+    }
+
+    /// Frees the places of jobs that had waited on a link and will not start there.
+    pub fn release(&self, jobs: usize) {
+        if jobs > 0 {
+            self.on_links.fetch_sub(jobs, Ordering::Relaxed);
+            self.batcher.release(jobs);
+        }
+    }
+
+    /// Puts jobs that no worker has started back in front of the queue, where they take their
+    /// places again.
+    pub fn put_back(&self, jobs: Vec<Job>) {
+        self.events.push(Event::PutBack(jobs));
+        self.pump();
+    }
+
+    /// Answers everything that waits with the same error and takes no more jobs.
+    pub fn close(&self, error: Error) {
+        self.batcher.close();
+        self.events.push(Event::Flush { error, closing: true });
+        self.pump();
+    }
+
+    /// Answers everything that waits with the same error.
+    pub fn flush(&self, error: Error) {
+        self.events.push(Event::Flush { error, closing: false });
+        self.pump();
+    }
+
+    /// Jobs that wait, those that wait on a link among them.
+    pub fn waiting(&self) -> usize {
+        self.batcher.waiting() + self.on_links.load(Ordering::Relaxed)
+    }
+
+    /// Places in the queue.
+    pub fn capacity(&self) -> usize {
+        self.batcher.capacity()
+    }
+
+    /// Whether some worker had nothing to do when work was last matched.
+    pub fn has_idle_worker(&self) -> bool {
+        self.idle_workers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Matches due batches to free workers until nothing more fits. Never blocks.
+    pub fn pump(&self) {
+        self.matching.run(|matching| self.match_work(matching));
+    }
+
+    fn match_work(&self, matching: &mut Matching) {
+        self.apply_events(matching);
+        if let Some(error) = matching.closed.clone() {
+            // A push that overlapped with closing may have got in.
+            return self.answer_waiting(matching, &error);
+        }
+        for worker in &mut matching.workers {
+            self.release(worker.newly_started());
+        }
+        while self.start_one(matching) {}
+        let idle = matching.workers.iter().filter(|worker| worker.is_idle()).count();
+        self.idle_workers.store(idle, Ordering::Relaxed);
+    }
+
+    fn apply_events(&self, matching: &mut Matching) {
+        while let Some(event) = self.events.pop() {
+            match event {
+                Event::Attach(worker) => matching.workers.push(worker),
+                Event::Detach { worker, link } => {
+                    if let Some(place) = matching.workers.iter().position(|w| w.worker == worker) {
+                        // A task that no longer waits for its link is gone with its worker.
+                        let _ = link.send(matching.workers.swap_remove(place).end);
+                    }
+                }
+                Event::PutBack(jobs) => {
+                    for job in jobs.into_iter().rev() {
+                        matching.returned.push_front(job);
+                    }
+                }
+                Event::Flush { error, closing } => {
+                    self.answer_waiting(matching, &error);
+                    if closing {
+                        matching.closed = Some(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer_waiting(&self, matching: &mut Matching, error: &Error) {
+        let waiting = matching.returned.drain(..).chain(matching.taker.drain());
+        for job in waiting {
+            job.answer(Err(error.clone()));
+        }
+        while let Some(job) = self.solo.pop() {
+            job.answer(Err(error.clone()));
+        }
+    }
+
+    /// Starts or prepares one batch; false when nothing is due or no worker has room.
+    fn start_one(&self, matching: &mut Matching) -> bool {
+        let Some((place, take)) = matching.choose() else { return false };
+        let jobs = match self.next_jobs(matching, take) {
+            Some(jobs) => jobs,
+            None => return false,
+        };
+        let batch = Batch::new(matching.next_batch_id, jobs);
+        matching.next_batch_id += 1;
+        matching.cursor = place + 1;
+        let worker = &mut matching.workers[place];
+        self.release(worker.newly_started());
+        let prepared = worker.submit(batch);
+        self.on_links.fetch_add(prepared, Ordering::Relaxed);
+        true
+    }
+
+    /// What goes next to a worker that is idle (`DueOnly`) or busy with room (`FullOnly`).
+    fn next_jobs(&self, matching: &mut Matching, take: Take) -> Option<Vec<Job>> {
+        let now = Instant::now();
+        if take == Take::DueOnly {
+            if let Some(job) = self.solo.pop() {
+                return Some(vec![job]);
+            }
+            let jobs = matching.take_returned(self.batcher.policy().batch_size.get(), now);
+            if !jobs.is_empty() {
+                return Some(jobs);
+            }
+        }
+        match matching.taker.take(now, take) {
+            Taken::Batch(jobs) => {
+                if take == Take::DueOnly {
+                    self.batcher.release(jobs.len());
+                }
+                Some(jobs)
+            }
+            Taken::Wait(at) => {
+                if take == Take::DueOnly {
+                    self.due.set(at);
+                }
+                None
+            }
+            Taken::Empty => None,
+        }
+    }
+}
+
+impl Matching {
+    /// Jobs that came back, as many as fit into a batch and are still wanted.
+    fn take_returned(&mut self, most: usize, now: Instant) -> Vec<Job> {
+        self.returned.retain(|job| job.is_live(now));
+        let count = self.returned.len().min(most);
+        self.returned.drain(..count).collect()
+    }
+
+    /// An idle worker, which takes whatever is due, or else the least loaded one with room, which
+    /// takes a full batch only.
+    fn choose(&self) -> Option<(usize, Take)> {
+        let count = self.workers.len();
+        let places = (0..count).map(|step| (self.cursor + step) % count);
+        let mut with_room = None;
+        for place in places {
+            let worker = &self.workers[place];
+            if worker.is_idle() {
+                return Some((place, Take::DueOnly));
+            }
+            if with_room.is_none() && worker.has_room() {
+                with_room = Some((place, Take::FullOnly));
+            }
+        }
+        with_room
+    }
+}
+
+/// The instant at which the batch that is forming is due, for the task that sleeps until then.
+#[derive(Debug)]
+struct DueTime {
+    /// Nanoseconds after `epoch`; `u64::MAX` when nothing waits.
+    at: AtomicU64,
+    earlier: Notify,
+    epoch: Instant,
+}
+
+impl DueTime {
+    fn new() -> Self {
+        Self { at: AtomicU64::new(u64::MAX), earlier: Notify::new(), epoch: Instant::now() }
+    }
+
+    /// Moves the due time forward if `at` is earlier. A later one is met anyway: the task wakes,
+    /// finds nothing due, and is told the new time.
+    fn set(&self, at: Instant) {
+        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX - 1);
+        if nanos < self.at.fetch_min(nanos, Ordering::Relaxed) {
+            self.earlier.notify_one();
+        }
+    }
+
+    async fn watch(dispatcher: std::sync::Weak<Dispatcher>) {
+        loop {
+            let Some(strong) = dispatcher.upgrade() else { return };
+            let at = strong.due.at.load(Ordering::Relaxed);
+            // The dispatcher must be able to go away while this task sleeps, so that it holds it
+            // for at most a second at a time.
+            let cap = Instant::now() + Duration::from_secs(1);
+            let until = if at == u64::MAX {
+                cap
+            } else {
+                cap.min(strong.due.epoch + Duration::from_nanos(at))
+            };
+            tokio::select! {
+                () = strong.due.earlier.notified() => {}
+                () = tokio::time::sleep_until(until.into()) => {
+                    let now = strong.due.epoch.elapsed().as_nanos();
+                    if u128::from(at) <= now {
+                        strong.due.at.store(u64::MAX, Ordering::Relaxed);
+                        strong.pump();
+                    }
+                }
+            }
+        }
+    }
+}

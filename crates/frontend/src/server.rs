@@ -1,0 +1,106 @@
+//! Start and stop of the whole server.
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::http;
+use crate::janitor;
+use crate::model::runtime_dir::RuntimeDir;
+use crate::service::Services;
+use crate::telemetry::Telemetry;
+use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
+
+/// Why the server could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Bind(#[from] http::BindError),
+    /// There is no Python for the workers.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterNotFound),
+    /// The server's own folder could not be made.
+    #[error("cannot prepare the runtime folder under {folder}: {source}")]
+    RuntimeDir {
+        /// Where it was to be.
+        folder: std::path::PathBuf,
+        /// Why it could not.
+        source: io::Error,
+    },
+    /// The process cannot listen to signals.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs a server until it is told to stop by SIGTERM or SIGINT. A first signal drains: what runs
+/// and waits is answered, for as long as `drain_timeout` allows. A second one hurries.
+///
+/// # Errors
+/// When it cannot start; once it serves, it does not fail.
+pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    // Another provider may be installed already when the library is used inside a test.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let config = Arc::new(config);
+    // Ports first: a server that cannot listen must not start processes.
+    let listeners = http::bind(&config)?;
+    let runtime_dir = RuntimeDir::create(&config.temp_dir)
+        .map_err(|source| StartError::RuntimeDir { folder: config.temp_dir.clone(), source })?;
+    let janitor = janitor::start(runtime_dir.path())
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no janitor: if this server is killed, its runtime folder stays until the next start");
+        })
+        .ok();
+    let interpreter = find_interpreter(config.python.as_deref())?;
+    let environment =
+        WorkerEnvironment::new(&config, interpreter, runtime_dir.boot());
+    let services = Services::new(Arc::clone(&config), telemetry, runtime_dir, environment);
+    services.management.load_startup_models().await;
+
+    let (stop, stopping) = watch::channel(false);
+    let serving = tokio::spawn(listeners.serve(services.clone(), stopping));
+    announce();
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests that run or wait are answered first");
+    stop.send_replace(true);
+    let hurried = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("told to stop a second time: ending workers at once");
+        services.management.hurry();
+        std::future::pending::<()>().await;
+    };
+    let drain = async {
+        let _ = tokio::time::timeout(config.drain_timeout, serving).await;
+        services.management.stop().await;
+    };
+    tokio::select! {
+        () = drain => {}
+        () = hurried => {}
+    }
+    drop(services);
+    if let Some(janitor) = janitor {
+        janitor.dismiss();
+    }
+    tracing::info!("Torchserve stopped.");
+    Ok(())
+}
+
+/// The line that launchers and tests of the original wait for.
+#[expect(clippy::print_stdout, reason = "the readiness marker is part of the command's contract")]
+fn announce() {
+    println!("Model server started.");
+}

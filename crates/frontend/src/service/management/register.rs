@@ -1,0 +1,264 @@
+//! Registering a model: locate, unpack, settle the settings, enter it into the registry, start its
+//! workers. A step that fails undoes the ones before it.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tserve_batcher::Policy;
+use tserve_shm::{Arena, ArenaLimits};
+
+use super::{ManagementService, RegisterRequest, StatusReply, accepted, done, retire};
+use crate::config::Config;
+use crate::dispatch::{Dispatcher, LINK_DEPTH};
+use crate::error::Error;
+use crate::model::archive::{UnpackLimits, UnpackedArchive, unpack};
+use crate::model::dependencies;
+use crate::model::manifest::{Identity, Manifest, Naming, Runtime};
+use crate::model::settings::archive_config::ArchiveConfig;
+use crate::model::settings::{RegisterParams, Settings, Sources};
+use crate::model::store::{IfPresent, LocatedArchive};
+use crate::service::ServedModel;
+use crate::worker::{ModelContext, WorkerPool};
+
+/// Headers and the like beside the body of a request.
+const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
+
+/// Longest installation of a model's requirements.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Least memory that requests of one model version may take.
+const MIN_ARENA_BYTES: u64 = 256 << 20;
+
+/// Most memory that requests of one model version may take, unless single requests are larger.
+const MAX_ARENA_BYTES: u64 = 4 << 30;
+
+/// What registering takes besides the client's parameters.
+pub(super) struct Registration<'a> {
+    pub(super) url: &'a str,
+    pub(super) requested_name: Option<&'a str>,
+    /// Name of last resort; only models loaded at start have one.
+    pub(super) fallback_name: Option<&'a str>,
+    pub(super) params: RegisterParams,
+    pub(super) loaded_at_startup: bool,
+}
+
+impl ManagementService {
+    /// Registers one version of a model and starts its initial workers.
+    ///
+    /// # Errors
+    /// A missing or impossible parameter, an archive that cannot be had or used, a version that is
+    /// registered already, or, when the client waits, workers that do not load. In each case
+    /// nothing is left behind.
+    pub async fn register(&self, request: RegisterRequest) -> Result<StatusReply, Error> {
+        let url = request
+            .url
+            .as_deref()
+            .ok_or_else(|| Error::BadRequest("Parameter url is required.".to_owned()))?;
+        let model = self
+            .add(Registration {
+                url,
+                requested_name: request.model_name.as_deref(),
+                fallback_name: None,
+                params: params(&request)?,
+                loaded_at_startup: false,
+            })
+            .await?;
+        let (name, version) = (model.name(), model.version());
+        let (min, max) = self.initial_workers(&model, &request)?;
+        if min == 0 {
+            return Ok(done(format!(
+                "Model \"{name}\" Version: {version} registered with 0 initial workers. Use scale \
+                 workers API to add workers for the model."
+            )));
+        }
+        let outcome = model.pool.scale(min, max);
+        if !request.synchronous {
+            return Ok(accepted());
+        }
+        if let Err(failure) = outcome.wait().await {
+            self.withdraw(&model).await;
+            return Err(Error::Worker {
+                status: failure.status,
+                message: format!("Failed to start workers for model {name} version: {version}"),
+            });
+        }
+        Ok(done(format!(
+            "Model \"{name}\" Version: {version} registered with {min} initial workers"
+        )))
+    }
+
+    /// Enters a model into the registry, without workers.
+    pub(super) async fn add(&self, what: Registration<'_>) -> Result<Arc<ServedModel>, Error> {
+        let if_present =
+            if what.loaded_at_startup { IfPresent::Reuse } else { IfPresent::Refuse };
+        let located = self.state.store.locate(what.url, if_present).await?;
+        let added = self.add_located(&what, located.clone()).await;
+        if added.is_err() {
+            located.discard().await;
+        }
+        added
+    }
+
+    async fn add_located(
+        &self,
+        what: &Registration<'_>,
+        located: LocatedArchive,
+    ) -> Result<Arc<ServedModel>, Error> {
+        let archive = self.unpack(located.clone()).await?;
+        let manifest = archive.manifest().cloned().unwrap_or_default();
+        let identity = manifest.identify(&Naming {
+            requested_name: what.requested_name,
+            fallback_name: what.fallback_name,
+            requested_runtime: what.params.runtime,
+        })?;
+        let settings = self.settings(what, &archive, &manifest, &identity)?;
+        let model = Arc::new(self.assemble(what, located, archive, identity, settings)?);
+        self.install_dependencies(&model, &manifest).await?;
+        self.state.registry.insert(model.name(), model.version(), Arc::clone(&model))?;
+        let (name, version) = (model.name(), model.version());
+        tracing::info!(model = name, version, url = what.url, "model registered");
+        Ok(model)
+    }
+
+    async fn unpack(&self, located: LocatedArchive) -> Result<UnpackedArchive, Error> {
+        let models = self.state.runtime_dir.models();
+        tokio::task::spawn_blocking(move || unpack(&located, &models, &UnpackLimits::default()))
+            .await
+            .map_err(|error| Error::Internal(format!("Unpacking was interrupted: {error}")))?
+    }
+
+    fn settings(
+        &self,
+        what: &Registration<'_>,
+        archive: &UnpackedArchive,
+        manifest: &Manifest,
+        identity: &Identity,
+    ) -> Result<Settings, Error> {
+        let config = &*self.state.config;
+        let overrides = config
+            .model_overrides
+            .iter()
+            .find(|(name, version, _)| *name == identity.name && *version == identity.version)
+            .map(|(_, _, overrides)| overrides);
+        let settings = Settings::merge(&Sources {
+            request: &what.params,
+            manifest,
+            archive: ArchiveConfig::read(archive).as_ref(),
+            overrides,
+            config,
+            is_startup: what.loaded_at_startup,
+        })?;
+        if settings.runtime == Runtime::Lsp {
+            return Err(Error::InvalidModel(
+                "Runtime LSP (C++ workers) is not supported by tserve.".to_owned(),
+            ));
+        }
+        Ok(settings)
+    }
+
+    fn assemble(
+        &self,
+        what: &Registration<'_>,
+        located: LocatedArchive,
+        archive: UnpackedArchive,
+        identity: Identity,
+        settings: Settings,
+    ) -> Result<ServedModel, Error> {
+        let state = &self.state;
+        let policy = Policy {
+            batch_size: usize::try_from(settings.batch_size)
+                .ok()
+                .and_then(NonZeroUsize::new)
+                .unwrap_or(NonZeroUsize::MIN),
+            max_batch_delay: settings.max_batch_delay,
+        };
+        let limits = ArenaLimits { capacity_bytes: arena_bytes(&state.config, &settings) };
+        let arena = Arena::new(&limits)
+            .map_err(|error| Error::Internal(format!("Cannot set up shared memory: {error}")))?;
+        let context = Arc::new(ModelContext {
+            name: identity.name,
+            version: identity.version,
+            directory: archive.directory().to_path_buf(),
+            link_parent: archive.link_parent().map(Path::to_path_buf),
+            dispatcher: Dispatcher::start(policy, settings.job_queue_size),
+            settings,
+            config: Arc::clone(&state.config),
+            arena,
+            environment: Arc::clone(&state.environment),
+            telemetry: state.telemetry.clone(),
+        });
+        let ids = Arc::clone(&state.worker_ids);
+        let devices = Arc::clone(&state.devices);
+        Ok(ServedModel {
+            located,
+            pool: WorkerPool::new(context, ids, devices),
+            archive,
+            loaded_at_startup: what.loaded_at_startup,
+        })
+    }
+
+    /// Installs what the archive's requirements file asks for, if the configuration says so.
+    async fn install_dependencies(
+        &self,
+        model: &ServedModel,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        if !self.state.config.install_py_dep_per_model || manifest.requirements_file.is_none() {
+            return Ok(());
+        }
+        let interpreter = self.state.environment.interpreter(model.context().settings.runtime);
+        dependencies::install(model.name(), interpreter, &model.archive, INSTALL_TIMEOUT).await
+    }
+
+    /// How many workers a registration starts: the archive's own pair, or what the client says, or
+    /// the configured default.
+    fn initial_workers(
+        &self,
+        model: &ServedModel,
+        request: &RegisterRequest,
+    ) -> Result<(u32, u32), Error> {
+        if let Some(pair) = model.context().settings.workers {
+            return Ok(pair);
+        }
+        let default = i64::from(self.state.config.default_workers_per_model);
+        let workers = request.initial_workers.unwrap_or(default);
+        let workers = u32::try_from(workers.max(0)).map_err(|_| {
+            Error::BadRequest(format!("initial_workers {workers} is too large."))
+        })?;
+        Ok((workers, workers))
+    }
+
+    /// Takes back a registration whose workers do not load.
+    async fn withdraw(&self, model: &ServedModel) {
+        if self.state.registry.remove(model.name(), Some(model.version())).is_ok() {
+            retire(model).await;
+            model.located.discard().await;
+        }
+    }
+}
+
+fn params(request: &RegisterRequest) -> Result<RegisterParams, Error> {
+    Ok(RegisterParams {
+        batch_size: request.batch_size,
+        max_batch_delay: request.max_batch_delay,
+        response_timeout: request.response_timeout,
+        startup_timeout: request.startup_timeout,
+        handler: request.handler.clone(),
+        runtime: request.runtime.as_deref().map(Runtime::from_parameter).transpose()?,
+    })
+}
+
+/// Memory for the requests that may wait or run at once, within bounds. It is sparse: what no
+/// request uses costs nothing.
+fn arena_bytes(config: &Config, settings: &Settings) -> u64 {
+    let largest = config
+        .max_request_size
+        .saturating_add(REQUEST_OVERHEAD_BYTES)
+        .checked_next_power_of_two()
+        .unwrap_or(u64::MAX);
+    let running = u64::from(settings.batch_size) * u64::from(LINK_DEPTH);
+    let wanted = largest.saturating_mul(settings.job_queue_size as u64 + running);
+    wanted.clamp(MIN_ARENA_BYTES, MAX_ARENA_BYTES).max(largest.saturating_mul(4))
+}

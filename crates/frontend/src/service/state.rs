@@ -1,0 +1,63 @@
+//! What all services of one server share.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, Weak};
+
+use crossbeam_queue::SegQueue;
+
+use super::ServedModel;
+use crate::config::Config;
+use crate::model::registry::Registry;
+use crate::model::runtime_dir::RuntimeDir;
+use crate::model::store::{DownloadLimits, ModelStore};
+use crate::telemetry::Telemetry;
+use crate::worker::{Devices, WorkerEnvironment, WorkerPool};
+
+/// The state of one server.
+#[derive(Debug)]
+pub(crate) struct ServerState {
+    pub(crate) config: Arc<Config>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) registry: Registry<ServedModel>,
+    pub(crate) store: ModelStore,
+    pub(crate) runtime_dir: RuntimeDir,
+    pub(crate) environment: Arc<WorkerEnvironment>,
+    pub(crate) devices: Arc<Devices>,
+    pub(crate) worker_ids: Arc<AtomicU64>,
+    /// Pools that are being drained because the server stops; a second signal ends them at once.
+    pub(crate) retiring: SegQueue<Weak<WorkerPool>>,
+    /// Names of the models that were loaded at start.
+    pub(crate) startup_models: OnceLock<BTreeSet<String>>,
+}
+
+impl ServerState {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        telemetry: Telemetry,
+        runtime_dir: RuntimeDir,
+        environment: WorkerEnvironment,
+    ) -> Self {
+        Self {
+            registry: Registry::new(),
+            store: ModelStore::new(
+                config.model_store.clone(),
+                &config.allowed_urls,
+                DownloadLimits::default(),
+            ),
+            environment: Arc::new(environment),
+            devices: Arc::new(Devices::new(config.number_of_gpu)),
+            worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
+            retiring: SegQueue::new(),
+            startup_models: OnceLock::new(),
+            config,
+            telemetry,
+            runtime_dir,
+        }
+    }
+
+    /// Whether a model of this name was loaded at start.
+    pub(crate) fn was_loaded_at_startup(&self, name: &str) -> bool {
+        self.startup_models.get().is_some_and(|names| names.contains(name))
+    }
+}

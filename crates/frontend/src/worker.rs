@@ -1,0 +1,18 @@
+//! Worker processes: how they are started, watched, restarted and stopped.
+
+mod backoff;
+mod control;
+mod device;
+mod interpreter;
+mod output;
+mod pool;
+mod process;
+mod status;
+mod supervisor;
+
+pub use self::device::Devices;
+pub use self::interpreter::{InterpreterNotFound, find_interpreter};
+pub use self::pool::{ScaleOutcome, WorkerPool};
+pub use self::process::WorkerEnvironment;
+pub use self::status::{LastFailure, WorkerState, WorkerStatus};
+pub use self::supervisor::{ModelContext, StopMode};

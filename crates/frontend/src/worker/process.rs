@@ -1,0 +1,136 @@
+//! Starting a worker process and telling how one ended.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use command_fds::FdMapping;
+use command_fds::CommandFdExt;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+use tserve_shm::WorkerFds;
+
+use crate::config::Config;
+use crate::model::manifest::Runtime;
+
+/// File descriptors of a worker, by number.
+const CONTROL_FD: i32 = 3;
+const LINK_FD: i32 = 4;
+const ARENA_FD: i32 = 5;
+const WAKE_FD: i32 = 6;
+
+/// What all workers of a server are started with.
+#[derive(Debug)]
+pub struct WorkerEnvironment {
+    /// Interpreter of models whose runtime is `python`.
+    interpreter: PathBuf,
+    /// An empty folder: workers boot there, so that no file of an archive can shadow a module of
+    /// the standard library; they move into the model's folder before they import the handler.
+    boot_dir: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl WorkerEnvironment {
+    /// The server's own environment without the hidden names, plus what the configuration says to
+    /// workers.
+    pub fn new(config: &Config, interpreter: PathBuf, boot_dir: PathBuf) -> Self {
+        let hidden = |name: &OsString| {
+            let pattern = config.blacklist_env_vars.as_ref();
+            pattern.zip(name.to_str()).is_some_and(|(pattern, name)| pattern.is_match(name))
+        };
+        let mut variables: Vec<(OsString, OsString)> =
+            std::env::vars_os().filter(|(name, _)| !hidden(name)).collect();
+        let flag = |value: bool| if value { "true" } else { "false" };
+        let [id, start, end] = &config.sequence_headers;
+        for (name, value) in [
+            ("TS_DECODE_INPUT_REQUEST", flag(config.decode_input_request)),
+            ("TS_IPEX_ENABLE", flag(config.ipex_enable)),
+            ("TS_IPEX_GPU_ENABLE", flag(config.ipex_gpu_enable)),
+            ("TS_REQUEST_SEQUENCE_ID", id),
+            ("TS_REQUEST_SEQUENCE_START", start),
+            ("TS_REQUEST_SEQUENCE_END", end),
+        ] {
+            variables.push((name.into(), value.into()));
+        }
+        Self { interpreter, boot_dir, variables }
+    }
+
+    /// The interpreter that runs models of this runtime.
+    pub fn interpreter(&self, runtime: Runtime) -> &Path {
+        match runtime {
+            Runtime::Python | Runtime::Lsp => &self.interpreter,
+            Runtime::Python3 => Path::new("python3"),
+        }
+    }
+
+    /// Starts a worker in a process group of its own. Returns the child and the server's end of
+    /// its control socket.
+    pub(super) fn spawn(
+        &self,
+        runtime: Runtime,
+        link: WorkerFds,
+        arena: OwnedFd,
+    ) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(self.interpreter(runtime));
+        command
+            .args(["-m", "tserve_worker"])
+            .args(["--control-fd", &CONTROL_FD.to_string()])
+            .args(["--link-fd", &LINK_FD.to_string()])
+            .args(["--arena-fd", &ARENA_FD.to_string()])
+            .args(["--wake-fd", &WAKE_FD.to_string()])
+            .current_dir(&self.boot_dir)
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mappings = [
+            (OwnedFd::from(theirs), CONTROL_FD),
+            (link.link, LINK_FD),
+            (arena, ARENA_FD),
+            (link.wake, WAKE_FD),
+        ];
+        command
+            .fd_mappings(
+                mappings.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect(),
+            )
+            .map_err(io::Error::other)?;
+        // The command owns the child's ends; they close with it, so that the death of the worker
+        // shows as the end of the control socket.
+        Ok((command.spawn()?, ours))
+    }
+}
+
+/// Kills everything a worker started, and the worker.
+pub(super) fn kill_group(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // Gone already is what is wanted.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn describe_exit(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("the worker process ended with exit status {code}"),
+        (None, Some(9)) => {
+            "the worker process was killed (SIGKILL), possibly for want of memory".to_owned()
+        }
+        (None, Some(signal)) => format!("the worker process was killed by signal {signal}"),
+        (None, None) => format!("the worker process ended: {status}"),
+    }
+}
+
+/// Status for the clients of a worker that ended like this: 507 for a kill, which is how a
+/// machine without memory ends processes, else 500.
+pub(super) fn status_for_exit(status: ExitStatus) -> u16 {
+    use std::os::unix::process::ExitStatusExt;
+    if status.signal() == Some(9) || status.code() == Some(137) { 507 } else { 500 }
+}

@@ -1,0 +1,112 @@
+//! What is known about a worker at this moment.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+
+use jiff::Timestamp;
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WorkerState {
+    /// Its process is being started or is loading the model.
+    Loading = 0,
+    /// It serves.
+    Ready = 1,
+    /// It failed and waits for its next start.
+    BackingOff = 2,
+    /// It kept failing for longer than `maxRetryTimeoutInSec` and is not started again.
+    Failed = 3,
+    /// It is being stopped.
+    Stopping = 4,
+}
+
+/// Why a worker last failed.
+#[derive(Debug, Clone)]
+pub struct LastFailure {
+    /// One line: exception type and message, or how the process ended.
+    pub summary: String,
+    /// The handler's traceback, if it raised.
+    pub traceback: Option<String>,
+    /// Status for clients: 507 when memory ran out, else 500.
+    pub status: u16,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Shared between a worker's task, the pool and describe.
+#[derive(Debug)]
+pub struct WorkerStatus {
+    /// Worker id, unique in the server's life; TorchServe shows it as the worker's port.
+    pub id: u64,
+    /// When the worker was created; a restart does not change it.
+    pub created: Timestamp,
+    /// GPU, or `None` on the CPU.
+    pub gpu: Option<u32>,
+    state: AtomicU8,
+    pid: AtomicI32,
+    has_been_ready: AtomicBool,
+    last_failure: Mutex<Option<LastFailure>>,
+}
+
+impl WorkerStatus {
+    pub(super) fn new(id: u64, gpu: Option<u32>) -> Self {
+        Self {
+            id,
+            created: Timestamp::now(),
+            gpu,
+            state: AtomicU8::new(WorkerState::Loading as u8),
+            pid: AtomicI32::new(-1),
+            has_been_ready: AtomicBool::new(false),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    /// Where the worker is in its life.
+    pub fn state(&self) -> WorkerState {
+        match self.state.load(Ordering::Acquire) {
+            0 => WorkerState::Loading,
+            1 => WorkerState::Ready,
+            2 => WorkerState::BackingOff,
+            3 => WorkerState::Failed,
+            _ => WorkerState::Stopping,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: WorkerState) {
+        if state == WorkerState::Ready {
+            self.has_been_ready.store(true, Ordering::Relaxed);
+        }
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Process id; -1 until there is one.
+    pub fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_pid(&self, pid: i32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// Why it last failed, if it ever did.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.last_failure.lock().ok().and_then(|failure| failure.clone())
+    }
+
+    pub(super) fn set_failure(&self, failure: LastFailure) {
+        if let Ok(mut slot) = self.last_failure.lock() {
+            *slot = Some(failure);
+        }
+    }
+
+    /// Resident bytes of the worker process now; 0 when unknown.
+    pub fn memory_bytes(&self) -> u64 {
+        let Ok(statm) = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())) else {
+            return 0;
+        };
+        let pages: u64 =
+            statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+        pages * rustix::param::page_size() as u64
+    }
+}

@@ -1,0 +1,500 @@
+//! The life of one worker: start, load, serve, fail, back off, start again; stop when told.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tserve_shm::{Arena, Completions, LinkConfig, create_link};
+
+use super::backoff::Backoff;
+use super::control::{Control, ControlError, FromWorker, ToWorker};
+use super::output;
+use super::process::{WorkerEnvironment, describe_exit, kill_group, status_for_exit};
+use super::status::{LastFailure, WorkerState, WorkerStatus};
+use crate::config::Config;
+use crate::dispatch::{Batch, Dispatcher, InFlight, LINK_DEPTH, LinkEnd, ReplyLimits};
+use crate::error::Error;
+use crate::model::settings::Settings;
+use crate::telemetry::{Stream, Telemetry};
+
+/// How long a worker that was told to end may take before it is killed.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a dead worker's exit status may take to arrive after its control socket closed.
+const EXIT_STATUS_GRACE: Duration = Duration::from_millis(500);
+
+/// What every worker of a model version needs.
+#[derive(Debug)]
+pub struct ModelContext {
+    /// Registered name.
+    pub name: String,
+    /// Registered version.
+    pub version: String,
+    /// The unpacked archive.
+    pub directory: PathBuf,
+    /// Folder beside the link of a directory used in place.
+    pub link_parent: Option<PathBuf>,
+    /// Effective settings.
+    pub settings: Settings,
+    /// Effective server configuration.
+    pub config: Arc<Config>,
+    /// Where requests of this version are written.
+    pub arena: Arena,
+    /// Where its workers get their batches.
+    pub dispatcher: Arc<Dispatcher>,
+    /// How its workers are started.
+    pub environment: Arc<WorkerEnvironment>,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
+
+impl ModelContext {
+    fn reply_limits(&self) -> ReplyLimits {
+        ReplyLimits { max_response_size: self.config.max_response_size }
+    }
+
+    /// Room for the replies of one batch and then some: the area is sparse, so that its size costs
+    /// address space only.
+    fn link_config(&self) -> LinkConfig {
+        let batch = u64::from(self.settings.batch_size);
+        // Twice the limit, so that a reply that is too large arrives and is answered with the
+        // reason instead of failing in the worker.
+        let per_reply = self.config.max_response_size.saturating_mul(2).saturating_add(1 << 20);
+        let reply_bytes = per_reply.saturating_mul(batch).clamp(64 << 20, 1 << 38);
+        LinkConfig { depth: LINK_DEPTH, max_batch: self.settings.batch_size, reply_bytes }
+    }
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Serve.
+    Run,
+    /// Finish what is in flight, take nothing more, end.
+    Drain,
+    /// End at once.
+    Kill,
+}
+
+/// How the first load of a worker went; `None` while it lasts.
+pub(super) type FirstLoad = Option<Result<(), LastFailure>>;
+
+/// Drives one worker until it is stopped.
+pub(super) struct Supervisor {
+    pub(super) context: Arc<ModelContext>,
+    pub(super) status: Arc<WorkerStatus>,
+    pub(super) stop: watch::Receiver<StopMode>,
+    pub(super) first_load: watch::Sender<FirstLoad>,
+    /// Told when this worker is given up, so that requests that only it could serve are answered.
+    pub(super) given_up: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How one life of a worker ended.
+enum End {
+    Stopped,
+    Failed(LastFailure),
+}
+
+/// One running worker process.
+struct Life {
+    child: Child,
+    pid: i32,
+    control: Control,
+    completions: Completions,
+    in_flight: Arc<InFlight>,
+    /// The batch whose reply arrives in parts at the moment.
+    current: Option<Batch>,
+}
+
+/// What ended the serving phase of a life.
+enum Event {
+    /// The process ended.
+    Exit(ExitStatus),
+    /// The control socket closed or failed; the process is ending or unreachable.
+    Lost(String),
+    /// The worker broke the protocol.
+    Broken(String),
+    /// No reply within the response timeout.
+    TimeOut,
+    /// It is to stop.
+    Stop(StopMode),
+}
+
+impl Supervisor {
+    /// Runs until stopped; then no process of the worker is left.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.context.settings.max_retry_timeout);
+        while *self.stop.borrow() == StopMode::Run {
+            self.status.set_state(WorkerState::Loading);
+            let End::Failed(failure) = self.live(&mut backoff).await else { break };
+            self.status.set_pid(-1);
+            self.note(&failure, backoff.failures());
+            let delay = backoff.next_delay(Instant::now());
+            self.status.set_failure(failure.clone());
+            self.status.set_state(match delay {
+                Some(_) => WorkerState::BackingOff,
+                None => WorkerState::Failed,
+            });
+            self.first_load.send_if_modified(|first| {
+                let is_first = first.is_none();
+                if is_first {
+                    *first = Some(Err(failure));
+                }
+                is_first
+            });
+            if let Some(delay) = delay {
+                let _ = tokio::time::timeout(delay, self.stopped()).await;
+            } else {
+                tracing::error!(
+                    worker = %self.thread_name(),
+                    "worker kept failing for longer than maxRetryTimeoutInSec; it is given up"
+                );
+                (self.given_up)();
+                self.stopped().await;
+            }
+        }
+        self.status.set_state(WorkerState::Stopping);
+        self.status.set_pid(-1);
+    }
+
+    /// `W-<id>-<model>_<version>`: the worker's name in the logs.
+    fn thread_name(&self) -> String {
+        format!("W-{}-{}_{}", self.status.id, self.context.name, self.context.version)
+    }
+
+    fn note(&self, failure: &LastFailure, failures: usize) {
+        let worker = self.thread_name();
+        if let Some(traceback) = &failure.traceback {
+            tracing::warn!(%worker, failures, "{}\n{}", failure.summary, traceback.trim_end());
+        } else {
+            tracing::warn!(%worker, failures, "{}", failure.summary);
+        }
+    }
+
+    /// Resolves when the worker is to stop in whatever way.
+    async fn stopped(&mut self) {
+        // A pool that is gone stops its workers.
+        let _ = self.stop.wait_for(|mode| *mode != StopMode::Run).await;
+    }
+
+    async fn live(&mut self, backoff: &mut Backoff) -> End {
+        let (mut life, submitter) = match self.start() {
+            Ok(started) => started,
+            Err(error) => return End::Failed(failure(500, format!("cannot start a worker: {error}"))),
+        };
+        if let Some(end) = self.load(&mut life).await {
+            end_process(&mut life).await;
+            return end;
+        }
+        backoff.reset();
+        self.context.dispatcher.attach(self.status.id, submitter, Arc::clone(&life.in_flight));
+        self.status.set_state(WorkerState::Ready);
+        self.first_load.send_replace(Some(Ok(())));
+        tracing::info!(worker = %self.thread_name(), pid = life.pid, "worker is ready");
+        let end = self.serve(&mut life).await;
+        end_process(&mut life).await;
+        end
+    }
+
+    fn start(&self) -> std::io::Result<(Life, tserve_shm::Submitter)> {
+        let context = &self.context;
+        let (submitter, completions, worker_fds) = create_link(&context.link_config())?;
+        let arena = context.arena.reader_fd().try_clone_to_owned()?;
+        let (mut child, control) =
+            context.environment.spawn(context.settings.runtime, worker_fds, arena)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(-1);
+        self.status.set_pid(pid);
+        let name: Arc<str> = self.thread_name().into();
+        let log = &context.telemetry.model;
+        if let Some(pipe) = child.stdout.take() {
+            output::pump(pipe, Arc::clone(log), Arc::clone(&name), Stream::Stdout);
+        }
+        if let Some(pipe) = child.stderr.take() {
+            output::pump(pipe, Arc::clone(log), name, Stream::Stderr);
+        }
+        let life = Life {
+            child,
+            pid,
+            control: Control::new(control)?,
+            completions,
+            in_flight: InFlight::new(),
+            current: None,
+        };
+        Ok((life, submitter))
+    }
+
+    /// Tells the worker what to load and waits for the outcome; `None` means it is loaded.
+    async fn load(&mut self, life: &mut Life) -> Option<End> {
+        let context = Arc::clone(&self.context);
+        let settings = &context.settings;
+        let load = ToWorker::Load {
+            model_name: &context.name,
+            model_dir: &context.directory,
+            link_parent: context.link_parent.as_deref(),
+            handler: settings.handler.as_deref(),
+            gpu_id: self.status.gpu,
+            batch_size: settings.batch_size,
+            envelope: context.config.service_envelope.as_deref(),
+            limit_max_image_pixels: context.config.limit_max_image_pixels,
+            metrics_config: context.config.metrics_config.as_deref(),
+        };
+        // A worker that is dead already shows as such below.
+        let _ = life.control.send(&load).await;
+        let deadline = tokio::time::Instant::now() + settings.startup_timeout;
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = life.control.receive() => message,
+                Ok(status) = life.child.wait() => return Some(End::Failed(died_loading(status))),
+                () = self.stopped() => {
+                    kill_group(life.pid);
+                    return Some(End::Stopped);
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    kill_group(life.pid);
+                    let seconds = settings.startup_timeout.as_secs();
+                    let summary = format!("the worker did not load within {seconds} s");
+                    return Some(End::Failed(failure(500, summary)));
+                }
+            };
+            match message {
+                Ok(FromWorker::Loaded) => return None,
+                Ok(FromWorker::Hello { version, .. }) => self.check_version(&version),
+                Ok(FromWorker::Metric {}) => {}
+                Ok(FromWorker::Failed { code, exception, message, traceback }) => {
+                    return Some(End::Failed(LastFailure {
+                        summary: format!("the handler cannot be loaded: {exception}: {message}"),
+                        traceback: Some(traceback),
+                        status: if code == 507 { 507 } else { 500 },
+                        at: Timestamp::now(),
+                    }));
+                }
+                Err(error) => {
+                    return Some(End::Failed(match life.exit_status().await {
+                        Some(status) => died_loading(status),
+                        None => failure(500, error.to_string()),
+                    }));
+                }
+            }
+        }
+    }
+
+    fn check_version(&self, version: &str) {
+        let ours = env!("CARGO_PKG_VERSION");
+        if version != ours {
+            let worker = self.thread_name();
+            tracing::warn!(%worker, version, ours, "worker package and server differ in version");
+        }
+    }
+
+    /// Serves until the worker dies, hangs, lies or is stopped; every batch it had is settled.
+    async fn serve(&mut self, life: &mut Life) -> End {
+        let failure = match self.serve_batches(life).await {
+            Event::Stop(mode) => {
+                self.stop_serving(life, mode).await;
+                return End::Stopped;
+            }
+            Event::Exit(status) => died(status),
+            Event::Lost(reason) => match life.exit_status().await {
+                Some(status) => died(status),
+                None => failure(500, reason),
+            },
+            Event::Broken(reason) => failure(500, reason),
+            Event::TimeOut => {
+                let limit = self.context.settings.response_timeout;
+                failure(500, format!("no response within {} s", limit.as_secs_f64()))
+            }
+        };
+        kill_group(life.pid);
+        self.status.set_state(WorkerState::BackingOff);
+        let link = self.context.dispatcher.detach(self.status.id).await;
+        self.settle(life, link, &Error::worker_died(failure.status));
+        End::Failed(failure)
+    }
+
+    /// Takes the worker out of service; unless it is to end at once, what it runs may finish.
+    async fn stop_serving(&mut self, life: &mut Life, mode: StopMode) {
+        self.status.set_state(WorkerState::Stopping);
+        let link = self.context.dispatcher.detach(self.status.id).await;
+        if mode == StopMode::Drain {
+            self.drain(life).await;
+        }
+        if let Some(link) = &link {
+            link.submitter.close();
+        }
+        let name = &self.context.name;
+        let error =
+            Error::Unavailable(format!("Model \"{name}\" is being stopped; send the request again."));
+        self.settle(life, link, &error);
+    }
+
+    async fn serve_batches(&mut self, life: &mut Life) -> Event {
+        let wake = match life.wake() {
+            Ok(wake) => wake,
+            Err(error) => return Event::Broken(error.to_string()),
+        };
+        let limit = self.context.settings.response_timeout;
+        // Watching a clock per request would cost a timer per request; looking every so often
+        // costs nothing and is late by an eighth at most.
+        let period = (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let mut clock = tokio::time::interval(period);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            match life.collect(self.context.reply_limits()) {
+                Ok(0) => {}
+                Ok(_) => self.context.dispatcher.pump(),
+                Err(lie) => return Event::Broken(lie),
+            }
+            if !life.completions.prepare_to_wait() {
+                continue;
+            }
+            tokio::select! {
+                guard = wake.readable() => {
+                    if let Ok(mut guard) = guard {
+                        guard.clear_ready();
+                    }
+                    life.completions.clear_wake();
+                }
+                Ok(status) = life.child.wait() => return Event::Exit(status),
+                message = life.control.receive() => match message {
+                    Ok(FromWorker::Metric {}) => {}
+                    Ok(_) => return Event::Broken("a control message out of turn".to_owned()),
+                    Err(ControlError::Closed) => {
+                        return Event::Lost("the worker closed its control socket".to_owned());
+                    }
+                    Err(error) => return Event::Broken(error.to_string()),
+                },
+                _ = clock.tick() => {
+                    if life.in_flight.running_for().is_some_and(|time| time > limit) {
+                        return Event::TimeOut;
+                    }
+                }
+                () = self.stopped() => return Event::Stop(*self.stop.borrow()),
+            }
+        }
+    }
+
+    /// Lets what is in flight finish, for as long as the configuration allows.
+    async fn drain(&mut self, life: &mut Life) {
+        let deadline = tokio::time::Instant::now() + self.context.config.drain_timeout;
+        let Ok(wake) = life.wake() else { return };
+        while life.collect(self.context.reply_limits()).is_ok()
+            && !(life.in_flight.is_empty() && life.current.is_none())
+        {
+            if !life.completions.prepare_to_wait() {
+                continue;
+            }
+            tokio::select! {
+                guard = wake.readable() => {
+                    if let Ok(mut guard) = guard {
+                        guard.clear_ready();
+                    }
+                    life.completions.clear_wake();
+                }
+                _ = life.child.wait() => return,
+                () = tokio::time::sleep_until(deadline) => return,
+                Ok(_) = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
+            }
+        }
+    }
+
+    /// Answers or hands back every batch the worker still has: those it had begun fail, those it
+    /// had not go back into the queue.
+    fn settle(&self, life: &mut Life, link: Option<LinkEnd>, error: &Error) {
+        // Replies that were written before the end are as good as any.
+        let _ = life.collect(self.context.reply_limits());
+        if let Some(batch) = life.current.take() {
+            batch.fail(error);
+            life.in_flight.finish();
+        }
+        let Some(link) = link else { return };
+        let started = link.submitter.started();
+        let mut place = life.in_flight.finished();
+        let mut unstarted = Vec::new();
+        while let Some(batch) = life.in_flight.take() {
+            if place < started {
+                batch.fail(error);
+            } else {
+                unstarted.extend(batch.into_jobs());
+            }
+            life.in_flight.finish();
+            place += 1;
+        }
+        self.context.dispatcher.release(link.unreleased);
+        self.context.dispatcher.put_back(unstarted);
+    }
+}
+
+impl Life {
+    /// The worker's wake-ups, as something to await.
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for types that may change their descriptor under the \
+                  reactor; an OwnedFd cannot, and this crate is free of unsafe code"
+    )]
+    fn wake(&self) -> std::io::Result<AsyncFd<std::os::fd::OwnedFd>> {
+        let fd = self.completions.wake_fd().try_clone_to_owned()?;
+        AsyncFd::with_interest(fd, Interest::READABLE)
+    }
+
+    /// Takes every reply that has arrived. Returns how many batches were finished.
+    ///
+    /// # Errors
+    /// What the worker did that it must not.
+    fn collect(&mut self, limits: ReplyLimits) -> Result<usize, String> {
+        let mut finished = 0;
+        while let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? {
+            let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
+                return Err("an answer to a batch that was not given".to_owned());
+            };
+            if batch.id != completion.batch_id {
+                self.current = Some(batch);
+                return Err("an answer out of order".to_owned());
+            }
+            if completion.reply.is_last {
+                batch.answer(completion.reply, limits);
+                self.in_flight.finish();
+                finished += 1;
+            } else {
+                let kept = batch.keep_partial(completion.reply, limits);
+                self.current = Some(batch);
+                kept.map_err(|error| error.to_string())?;
+                self.in_flight.progressed();
+            }
+        }
+        Ok(finished)
+    }
+
+    /// The exit status of a worker whose control socket has closed.
+    async fn exit_status(&mut self) -> Option<ExitStatus> {
+        tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait()).await.ok()?.ok()
+    }
+}
+
+/// Makes sure that nothing of the worker runs any more.
+async fn end_process(life: &mut Life) {
+    if tokio::time::timeout(EXIT_GRACE, life.child.wait()).await.is_err() {
+        kill_group(life.pid);
+        let _ = life.child.wait().await;
+    }
+    // Whatever the handler started and left behind.
+    kill_group(life.pid);
+}
+
+fn died(status: ExitStatus) -> LastFailure {
+    failure(status_for_exit(status), describe_exit(status))
+}
+
+fn died_loading(status: ExitStatus) -> LastFailure {
+    failure(status_for_exit(status), format!("{} while it was loading", describe_exit(status)))
+}
+
+fn failure(status: u16, summary: String) -> LastFailure {
+    LastFailure { summary, traceback: None, status, at: Timestamp::now() }
+}
