@@ -37,7 +37,10 @@ enum Event {
     /// A worker is loaded and takes batches.
     Attach(Attached),
     /// A worker takes no more batches; its link goes back to whoever asked.
-    Detach { worker: u64, link: oneshot::Sender<LinkEnd> },
+    Detach {
+        worker: u64,
+        link: oneshot::Sender<LinkEnd>,
+    },
     /// Jobs that were taken and not started come back.
     PutBack(Vec<Job>),
     /// Everything that waits is answered with this error; with `closing`, so is what comes later.
@@ -126,7 +129,8 @@ impl Dispatcher {
 
     /// Lets a loaded worker take batches.
     pub fn attach(&self, worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) {
-        self.events.push(Event::Attach(Attached::new(worker, submitter, in_flight)));
+        self.events
+            .push(Event::Attach(Attached::new(worker, submitter, in_flight)));
         self.pump();
     }
 
@@ -156,13 +160,19 @@ impl Dispatcher {
     /// Answers everything that waits with the same error and takes no more jobs.
     pub fn close(&self, error: Error) {
         self.batcher.close();
-        self.events.push(Event::Flush { error, closing: true });
+        self.events.push(Event::Flush {
+            error,
+            closing: true,
+        });
         self.pump();
     }
 
     /// Answers everything that waits with the same error.
     pub fn flush(&self, error: Error) {
-        self.events.push(Event::Flush { error, closing: false });
+        self.events.push(Event::Flush {
+            error,
+            closing: false,
+        });
         self.pump();
     }
 
@@ -196,7 +206,11 @@ impl Dispatcher {
             self.release(worker.newly_started());
         }
         while self.start_one(matching) {}
-        let idle = matching.workers.iter().filter(|worker| worker.is_idle()).count();
+        let idle = matching
+            .workers
+            .iter()
+            .filter(|worker| worker.is_idle())
+            .count();
         self.idle_workers.store(idle, Ordering::Relaxed);
     }
 
@@ -237,7 +251,9 @@ impl Dispatcher {
 
     /// Starts or prepares one batch; false when nothing is due or no worker has room.
     fn start_one(&self, matching: &mut Matching) -> bool {
-        let Some((place, take)) = matching.choose() else { return false };
+        let Some((place, take)) = matching.choose() else {
+            return false;
+        };
         let jobs = match self.next_jobs(matching, take) {
             Some(jobs) => jobs,
             None => return false,
@@ -320,7 +336,11 @@ struct DueTime {
 
 impl DueTime {
     fn new() -> Self {
-        Self { at: AtomicU64::new(u64::MAX), earlier: Notify::new(), epoch: Instant::now() }
+        Self {
+            at: AtomicU64::new(u64::MAX),
+            earlier: Notify::new(),
+            epoch: Instant::now(),
+        }
     }
 
     /// Moves the due time forward if `at` is earlier. A later one is met anyway: the task wakes,
@@ -335,7 +355,9 @@ impl DueTime {
 
     async fn watch(dispatcher: std::sync::Weak<Dispatcher>) {
         loop {
-            let Some(strong) = dispatcher.upgrade() else { return };
+            let Some(strong) = dispatcher.upgrade() else {
+                return;
+            };
             let at = strong.due.at.load(Ordering::Relaxed);
             // The dispatcher must be able to go away while this task sleeps, so that it holds it
             // for at most a second at a time.

@@ -73,7 +73,9 @@ impl Code {
             | Self::MethodNotAllowed
             | Self::Conflict => Blame::Client,
             Self::Worker(_) | Self::OutOfResources => Blame::Worker,
-            Self::Timeout | Self::DeadlineExceeded | Self::Unavailable | Self::Internal => Blame::Server,
+            Self::Timeout | Self::DeadlineExceeded | Self::Unavailable | Self::Internal => {
+                Blame::Server
+            }
         }
     }
 

@@ -1,21 +1,17 @@
 //! The `tserve` command: arguments, configuration, logs, the server, the exit code.
 
 use std::io::{Write as _, stderr, stdout};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tserve_frontend::cli::Cli;
-use tserve_frontend::config::Config;
+use tserve_frontend::janitor;
 use tserve_frontend::launch::{Next, Prepared, launch};
+use tserve_frontend::run;
 use tserve_frontend::telemetry::Telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Why the server could not start.
-type StartError = std::io::Error;
 
 fn main() -> ExitCode {
     // Exits with 2 when the command line cannot be understood, with 0 after --help.
@@ -23,7 +19,7 @@ fn main() -> ExitCode {
     match launch(cli, &mut stdout(), &mut stderr()) {
         Ok(Next::Exit(code)) => code.into(),
         Ok(Next::CleanUp(folder)) => {
-            clean_up(&folder);
+            janitor::run(&folder);
             ExitCode::SUCCESS
         }
         Ok(Next::Serve(prepared)) => serve(&prepared),
@@ -46,9 +42,12 @@ fn serve(prepared: &Prepared) -> ExitCode {
     if config.worker_threads > 0 {
         runtime.worker_threads(config.worker_threads);
     }
-    let served = runtime
-        .build()
-        .and_then(|runtime| runtime.block_on(run(config, telemetry)));
+    let served = match runtime.build() {
+        Ok(runtime) => runtime
+            .block_on(run(config, telemetry))
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
     // The last lines are written before anything is said about the end.
     drop(guard);
     match served {
@@ -61,18 +60,4 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     // Nothing is left to be done when standard error is closed.
     writeln!(stderr(), "tserve: {error}").ok();
     ExitCode::FAILURE
-}
-
-/// Waits for the end of the server, which holds the other end of standard input.
-fn clean_up(_folder: &Path) {}
-
-/// Stands until it is told to stop.
-async fn run(_config: Config, _telemetry: Telemetry) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

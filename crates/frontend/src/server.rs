@@ -51,16 +51,18 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     let config = Arc::new(config);
     // Ports first: a server that cannot listen must not start processes.
     let listeners = http::bind(&config)?;
-    let runtime_dir = RuntimeDir::create(&config.temp_dir)
-        .map_err(|source| StartError::RuntimeDir { folder: config.temp_dir.clone(), source })?;
+    let runtime_dir =
+        RuntimeDir::create(&config.temp_dir).map_err(|source| StartError::RuntimeDir {
+            folder: config.temp_dir.clone(),
+            source,
+        })?;
     let janitor = janitor::start(runtime_dir.path())
         .inspect_err(|error| {
             tracing::warn!(%error, "no janitor: if this server is killed, its runtime folder stays until the next start");
         })
         .ok();
     let interpreter = find_interpreter(config.python.as_deref())?;
-    let environment =
-        WorkerEnvironment::new(&config, interpreter, runtime_dir.boot());
+    let environment = WorkerEnvironment::new(&config, interpreter, runtime_dir.boot());
     let services = Services::new(Arc::clone(&config), telemetry, runtime_dir, environment);
     services.management.load_startup_models().await;
 
@@ -100,7 +102,10 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
 }
 
 /// The line that launchers and tests of the original wait for.
-#[expect(clippy::print_stdout, reason = "the readiness marker is part of the command's contract")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the readiness marker is part of the command's contract"
+)]
 fn announce() {
     println!("Model server started.");
 }

@@ -41,7 +41,11 @@ impl InFlight {
     pub fn finish(&self) {
         // SYNC: completed. A dispatcher that sees the count also sees the freed place.
         self.completed.fetch_add(1, Ordering::Release);
-        let now = if self.batches.is_empty() { 0 } else { self.now() };
+        let now = if self.batches.is_empty() {
+            0
+        } else {
+            self.now()
+        };
         self.running_since.store(now, Ordering::Relaxed);
     }
 
@@ -74,7 +78,9 @@ impl InFlight {
 
     fn now(&self) -> u64 {
         // Never 0, which means idle.
-        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(self.epoch.elapsed().as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 }
 
@@ -103,7 +109,10 @@ impl Attached {
     pub(super) fn new(worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) -> Self {
         Self {
             worker,
-            end: LinkEnd { submitter, unreleased: 0 },
+            end: LinkEnd {
+                submitter,
+                unreleased: 0,
+            },
             in_flight,
             submitted: 0,
             is_broken: false,
@@ -128,7 +137,11 @@ impl Attached {
 
     /// Jobs that were waiting on the link and have begun to run since the last call.
     pub(super) fn newly_started(&mut self) -> usize {
-        if self.load() <= 1 { std::mem::take(&mut self.end.unreleased) } else { 0 }
+        if self.load() <= 1 {
+            std::mem::take(&mut self.end.unreleased)
+        } else {
+            0
+        }
     }
 
     /// Gives the worker a batch. When the link refuses it, the batch stays in flight and the
@@ -142,12 +155,16 @@ impl Attached {
         self.scratch.extend(batch.job_refs());
         // The batch must be findable before the worker can answer it.
         if let Err(batch) = self.in_flight.batches.push(batch) {
-            batch.fail(&Error::Internal("A worker was given more than it can hold.".to_owned()));
+            batch.fail(&Error::Internal(
+                "A worker was given more than it can hold.".to_owned(),
+            ));
             return 0;
         }
         self.submitted += 1;
         if starts_now {
-            self.in_flight.running_since.store(self.in_flight.now(), Ordering::Relaxed);
+            self.in_flight
+                .running_since
+                .store(self.in_flight.now(), Ordering::Relaxed);
         }
         self.end.unreleased = if starts_now { 0 } else { count };
         if let Err(error) = self.end.submitter.submit(id, &self.scratch) {

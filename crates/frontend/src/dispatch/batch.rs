@@ -35,7 +35,11 @@ struct Partial {
 
 impl Batch {
     pub(super) fn new(id: u64, jobs: Vec<Job>) -> Self {
-        Self { id, jobs, partial: BTreeMap::new() }
+        Self {
+            id,
+            jobs,
+            partial: BTreeMap::new(),
+        }
     }
 
     /// Number of jobs.
@@ -65,10 +69,10 @@ impl Batch {
         for item in reply.items {
             let index = item.index;
             let (head, body) = split_item(item);
-            let partial = self
-                .partial
-                .entry(index)
-                .or_insert_with(|| Partial { head, body: BytesMut::new() });
+            let partial = self.partial.entry(index).or_insert_with(|| Partial {
+                head,
+                body: BytesMut::new(),
+            });
             partial.body.extend_from_slice(&body);
             check_size(partial.body.len(), limits)?;
         }
@@ -79,7 +83,10 @@ impl Batch {
     pub fn answer(mut self, reply: Reply, limits: ReplyLimits) {
         if reply.code != 200 {
             let status = u16::try_from(reply.code).unwrap_or(500);
-            return self.fail(&Error::Worker { status, message: reply.message });
+            return self.fail(&Error::Worker {
+                status,
+                message: reply.message,
+            });
         }
         let mut answers: Vec<Option<ReplyItem>> = Vec::new();
         answers.resize_with(self.jobs.len(), || None);
@@ -119,7 +126,10 @@ fn finish(
         None => InferenceReply { body, ..head },
         Some(mut partial) => {
             partial.body.extend_from_slice(&body);
-            InferenceReply { body: partial.body.freeze(), ..partial.head }
+            InferenceReply {
+                body: partial.body.freeze(),
+                ..partial.head
+            }
         }
     };
     check_size(reply.body.len(), limits)?;
@@ -127,7 +137,9 @@ fn finish(
 }
 
 fn split_item(item: ReplyItem) -> (InferenceReply, Bytes) {
-    let status = u16::try_from(item.status).ok().filter(|status| (100..=999).contains(status));
+    let status = u16::try_from(item.status)
+        .ok()
+        .filter(|status| (100..=999).contains(status));
     let head = InferenceReply {
         status: status.unwrap_or(500),
         phrase: item.phrase,

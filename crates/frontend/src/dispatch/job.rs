@@ -21,7 +21,10 @@ pub struct EncodedRequest {
 impl EncodedRequest {
     /// Where the worker finds the request.
     pub fn job_ref(&self) -> JobRef {
-        JobRef { offset: self.meta.offset(), len: self.meta.len() as u32 }
+        JobRef {
+            offset: self.meta.offset(),
+            len: self.meta.len() as u32,
+        }
     }
 }
 
@@ -39,13 +42,22 @@ impl ReplySlot {
         deadline: Option<Instant>,
     ) -> (Self, oneshot::Receiver<Result<InferenceReply, Error>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { sender: Some(sender), deadline }, receiver)
+        (
+            Self {
+                sender: Some(sender),
+                deadline,
+            },
+            receiver,
+        )
     }
 
     /// Whether somebody still waits for the answer.
     pub fn is_awaited(&self, now: Instant) -> bool {
         self.deadline.is_none_or(|deadline| now < deadline)
-            && self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
+            && self
+                .sender
+                .as_ref()
+                .is_some_and(|sender| !sender.is_closed())
     }
 
     /// Gives up the slot without an answer: the client has been told otherwise.

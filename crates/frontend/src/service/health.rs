@@ -28,12 +28,21 @@ impl HealthService {
     /// Health over the default versions of all models. A worker that is loading or waits for its
     /// restart counts as healthy, as in the original; one that was given up does not.
     pub fn ping(&self) -> Health {
-        let all_healthy = self.state.registry.models().into_iter().all(|(_, versions)| {
-            let model = versions.default_model();
-            let (min, _) = model.pool.bounds();
-            model.pool.healthy() >= min as usize
-        });
-        if all_healthy { Health::Healthy } else { Health::Unhealthy }
+        let all_healthy = self
+            .state
+            .registry
+            .models()
+            .into_iter()
+            .all(|(_, versions)| {
+                let model = versions.default_model();
+                let (min, _) = model.pool.bounds();
+                model.pool.healthy() >= min as usize
+            });
+        if all_healthy {
+            Health::Healthy
+        } else {
+            Health::Unhealthy
+        }
     }
 
     /// KServe v1 readiness: whether the default version has a worker.

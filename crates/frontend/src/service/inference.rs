@@ -101,7 +101,9 @@ impl PendingReply {
     /// Whatever became of the request; [`Error::ClientTimeout`] when the model's
     /// `clientTimeoutInMills` passes first.
     pub async fn wait(&mut self) -> Result<InferenceReply, Error> {
-        let Some(deadline) = &self.deadline else { return lost(&mut self.receiver).await };
+        let Some(deadline) = &self.deadline else {
+            return lost(&mut self.receiver).await;
+        };
         match tokio::time::timeout_at(deadline.at.into(), lost(&mut self.receiver)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::ClientTimeout(format!(
@@ -118,9 +120,11 @@ impl PendingReply {
 async fn lost(
     receiver: &mut oneshot::Receiver<Result<InferenceReply, Error>>,
 ) -> Result<InferenceReply, Error> {
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(Error::Internal("The request expired in the queue.".to_owned())))
+    receiver.await.unwrap_or_else(|_| {
+        Err(Error::Internal(
+            "The request expired in the queue.".to_owned(),
+        ))
+    })
 }
 
 /// Predictions on registered models.
@@ -147,7 +151,11 @@ impl InferenceService {
     pub fn startup_model(&self) -> Option<String> {
         let names = self.state.startup_models.get()?;
         let name = names.first().filter(|_| names.len() == 1)?;
-        self.state.registry.get(name, None).ok().map(|_| name.clone())
+        self.state
+            .registry
+            .get(name, None)
+            .ok()
+            .map(|_| name.clone())
     }
 
     /// Room for a body of exactly `len` bytes in the model's arena, to read the socket into.
@@ -195,17 +203,26 @@ impl InferenceService {
 fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
     let meta = encode(&request)?;
     let arrived = Instant::now();
-    let deadline = request.model.context().settings.client_timeout.map(|limit| Deadline {
-        at: arrived + limit,
-        model: request.model.name().to_owned(),
-        limit,
-    });
+    let deadline = request
+        .model
+        .context()
+        .settings
+        .client_timeout
+        .map(|limit| Deadline {
+            at: arrived + limit,
+            model: request.model.name().to_owned(),
+            limit,
+        });
     let (reply, receiver) = ReplySlot::new(deadline.as_ref().map(|deadline| deadline.at));
     let body = match request.body {
         Body::Arena(block) => Some(block),
         Body::None | Body::Heap(_) => None,
     };
-    let job = Job { request: EncodedRequest { meta, body }, arrived, reply };
+    let job = Job {
+        request: EncodedRequest { meta, body },
+        arrived,
+        reply,
+    };
     Ok((job, PendingReply { receiver, deadline }))
 }
 
@@ -232,7 +249,11 @@ fn encode(request: &InferenceRequest<'_>) -> Result<Block, Error> {
             },
         })
         .collect();
-    let record = RequestWriter { id: request.id, headers: request.headers, inputs: &inputs };
+    let record = RequestWriter {
+        id: request.id,
+        headers: request.headers,
+        inputs: &inputs,
+    };
     let mut meta = allocate(&request.model, record.encoded_len())?;
     record.write(&mut meta);
     Ok(meta)
@@ -254,7 +275,9 @@ fn allocate(model: &ServedModel, len: usize) -> Result<Block, Error> {
 /// The error of a model without a worker or a place in its queue. The text is the original's, odd
 /// quote included, because clients match on it.
 fn no_worker(model: &str, version: Option<&str>) -> Error {
-    let version = version.map(|version| format!(" Version {version}\"")).unwrap_or_default();
+    let version = version
+        .map(|version| format!(" Version {version}\""))
+        .unwrap_or_default();
     Error::Unavailable(format!(
         "Model \"{model}\"{version} has no worker to serve inference request. Please use scale \
          workers API to add workers. If this is a sequence inference, please check if it is \

@@ -123,9 +123,14 @@ impl ManagementService {
                 .map_err(|_| Error::BadRequest(format!("{name} must be 0 or more, not {value}.")))
         };
         if max < min {
-            return Err(Error::BadRequest("max_worker cannot be less than min_worker.".to_owned()));
+            return Err(Error::BadRequest(
+                "max_worker cannot be less than min_worker.".to_owned(),
+            ));
         }
-        let (min, max) = (at_least_zero(min, "min_worker")?, at_least_zero(max, "max_worker")?);
+        let (min, max) = (
+            at_least_zero(min, "min_worker")?,
+            at_least_zero(max, "max_worker")?,
+        );
         let outcome = model.pool.scale(min, max);
         if !request.synchronous {
             return Ok(accepted());
@@ -138,8 +143,13 @@ impl ManagementService {
                 version.unwrap_or("null")
             ),
         })?;
-        let of_version = version.map(|version| format!(", version: {version}")).unwrap_or_default();
-        Ok(done(format!("Workers scaled to {min} for model: {}{of_version}", request.model)))
+        let of_version = version
+            .map(|version| format!(", version: {version}"))
+            .unwrap_or_default();
+        Ok(done(format!(
+            "Workers scaled to {min} for model: {}{of_version}",
+            request.model
+        )))
     }
 
     /// Removes one version (`None`: the default one). Requests that run or wait are answered
@@ -147,7 +157,11 @@ impl ManagementService {
     ///
     /// # Errors
     /// Unknown model or version; the default version while others exist; workers that do not end.
-    pub async fn unregister(&self, model: &str, version: Option<&str>) -> Result<StatusReply, Error> {
+    pub async fn unregister(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<StatusReply, Error> {
         let (_, served) = self.state.registry.remove(model, version)?;
         let limit = self.state.config.unregister_model_timeout;
         if tokio::time::timeout(limit, retire(&served)).await.is_err() {
@@ -173,7 +187,10 @@ impl ManagementService {
 
     /// One page of models in name order; at most 100, from place `offset` on.
     pub fn list(&self, limit: usize, offset: usize) -> ModelList {
-        let page = self.state.registry.page(limit.min(MAX_PAGE), offset, |_| true);
+        let page = self
+            .state
+            .registry
+            .page(limit.min(MAX_PAGE), offset, |_| true);
         let models = page.models.into_iter().map(|(name, model)| ModelListItem {
             model_name: name.to_string(),
             model_url: model.url().to_owned(),
@@ -232,5 +249,8 @@ fn done(status: String) -> StatusReply {
 }
 
 fn accepted() -> StatusReply {
-    StatusReply { code: 202, status: "Processing worker updates...".to_owned() }
+    StatusReply {
+        code: 202,
+        status: "Processing worker updates...".to_owned(),
+    }
 }

@@ -58,6 +58,8 @@ impl ServerState {
 
     /// Whether a model of this name was loaded at start.
     pub(crate) fn was_loaded_at_startup(&self, name: &str) -> bool {
-        self.startup_models.get().is_some_and(|names| names.contains(name))
+        self.startup_models
+            .get()
+            .is_some_and(|names| names.contains(name))
     }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Seconds before the first, second, ... restart; the last one repeats. The sequence is the
 /// original's, so that dashboards and tests that wait for a restart keep their timing.
-const DELAYS_SECS: [u64; 17] =
-    [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597];
+const DELAYS_SECS: [u64; 17] = [
+    1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597,
+];
 
 /// The failures of one worker since it last loaded.
 #[derive(Debug)]
@@ -18,7 +19,11 @@ pub(super) struct Backoff {
 impl Backoff {
     /// Retries for `give_up_after` from the first failure on; zero means never.
     pub(super) fn new(give_up_after: Duration) -> Self {
-        Self { first_failure: None, failures: 0, give_up_after }
+        Self {
+            first_failure: None,
+            failures: 0,
+            give_up_after,
+        }
     }
 
     /// The worker has loaded: the next failure is a first one again.
@@ -52,8 +57,10 @@ mod tests {
     fn delays_grow_and_start_over_after_a_load() {
         let mut backoff = Backoff::new(Duration::from_secs(300));
         let now = Instant::now();
-        let delays: Vec<u64> =
-            (0..6).filter_map(|_| backoff.next_delay(now)).map(|delay| delay.as_secs()).collect();
+        let delays: Vec<u64> = (0..6)
+            .filter_map(|_| backoff.next_delay(now))
+            .map(|delay| delay.as_secs())
+            .collect();
         assert_eq!(delays, [1, 1, 2, 3, 5, 8]);
         backoff.reset();
         assert_eq!(backoff.next_delay(now), Some(Duration::from_secs(1)));

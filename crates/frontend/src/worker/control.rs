@@ -17,7 +17,6 @@ const MAX_LINE_BYTES: u64 = 1 << 20;
 /// What the server tells a worker.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields are those of the Python side's documentation")]
 pub(super) enum ToWorker<'a> {
     Load {
         model_name: &'a str,
@@ -85,7 +84,10 @@ impl Control {
     pub(super) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = BufReader::with_capacity(1024, UnixStream::from_std(stream)?);
-        Ok(Self { stream, line: Vec::new() })
+        Ok(Self {
+            stream,
+            line: Vec::new(),
+        })
     }
 
     pub(super) async fn send(&mut self, message: &ToWorker<'_>) -> Result<(), ControlError> {
@@ -97,7 +99,10 @@ impl Control {
     /// The next message. Cancel safe: what was read of a line is kept.
     pub(super) async fn receive(&mut self) -> Result<FromWorker, ControlError> {
         let room = MAX_LINE_BYTES.saturating_sub(self.line.len() as u64);
-        let read = (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await?;
+        let read = (&mut self.stream)
+            .take(room)
+            .read_until(b'\n', &mut self.line)
+            .await?;
         if self.line.last() != Some(&b'\n') {
             return Err(if read == 0 && room > 0 {
                 ControlError::Closed

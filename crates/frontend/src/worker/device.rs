@@ -14,7 +14,10 @@ pub struct Devices {
 impl Devices {
     /// Devices `0..gpus`; none means that every worker runs on the CPU.
     pub fn new(gpus: u32) -> Self {
-        Self { gpus, next: AtomicUsize::new(0) }
+        Self {
+            gpus,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// Number of GPUs.

@@ -7,7 +7,9 @@ use thiserror::Error;
 
 /// No interpreter was found.
 #[derive(Debug, Error)]
-#[error("no Python interpreter found for the workers; tried:{tried}\nhint: install tserve into a virtual environment, or name one with the key `python` or TSERVE_PYTHON")]
+#[error(
+    "no Python interpreter found for the workers; tried:{tried}\nhint: install tserve into a virtual environment, or name one with the key `python` or TSERVE_PYTHON"
+)]
 pub struct InterpreterNotFound {
     tried: String,
 }
@@ -24,9 +26,18 @@ pub fn find_interpreter(configured: Option<&Path>) -> Result<PathBuf, Interprete
     let named = std::env::var_os("TSERVE_PYTHON").map(PathBuf::from);
     let virtual_environment =
         std::env::var_os("VIRTUAL_ENV").map(|root| PathBuf::from(root).join("bin/python3"));
-    let candidates = [configured.map(Path::to_path_buf), beside, named, virtual_environment];
+    let candidates = [
+        configured.map(Path::to_path_buf),
+        beside,
+        named,
+        virtual_environment,
+    ];
     let on_path = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).map(|dir| dir.join("python3")).collect())
+        .map(|path| {
+            std::env::split_paths(&path)
+                .map(|dir| dir.join("python3"))
+                .collect()
+        })
         .unwrap_or_else(Vec::new);
     let mut tried = String::new();
     for candidate in candidates.into_iter().flatten().chain(on_path) {

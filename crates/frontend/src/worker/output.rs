@@ -24,7 +24,11 @@ pub(super) fn pump(
         let mut line = Vec::new();
         loop {
             line.clear();
-            match (&mut pipe).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await {
+            match (&mut pipe)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)
+                .await
+            {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }

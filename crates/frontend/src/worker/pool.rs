@@ -42,7 +42,11 @@ pub struct WorkerPool {
 
 impl WorkerPool {
     /// An empty pool. `ids` and `devices` are shared by all pools of a server.
-    pub fn new(context: Arc<ModelContext>, ids: Arc<AtomicU64>, devices: Arc<Devices>) -> Arc<Self> {
+    pub fn new(
+        context: Arc<ModelContext>,
+        ids: Arc<AtomicU64>,
+        devices: Arc<Devices>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             context,
             members: Mutex::new(Vec::new()),
@@ -67,25 +71,37 @@ impl WorkerPool {
 
     /// The least and the most workers there are to be.
     pub fn bounds(&self) -> (u32, u32) {
-        (self.min.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed))
+        (
+            self.min.load(Ordering::Relaxed),
+            self.max.load(Ordering::Relaxed),
+        )
     }
 
     /// Workers that have not been given up.
     pub fn healthy(&self) -> usize {
         let members = self.members();
-        members.iter().filter(|member| member.status.state() != WorkerState::Failed).count()
+        members
+            .iter()
+            .filter(|member| member.status.state() != WorkerState::Failed)
+            .count()
     }
 
     /// What is known of each worker, oldest first.
     pub fn statuses(&self) -> Vec<Arc<WorkerStatus>> {
-        self.members().iter().map(|member| Arc::clone(&member.status)).collect()
+        self.members()
+            .iter()
+            .map(|member| Arc::clone(&member.status))
+            .collect()
     }
 
     /// Starts workers up to `min`, or stops the newest ones down to `max`.
     pub fn scale(self: &Arc<Self>, min: u32, max: u32) -> ScaleOutcome {
         self.min.store(min, Ordering::Relaxed);
         self.max.store(max, Ordering::Relaxed);
-        let mut outcome = ScaleOutcome { loading: Vec::new(), stopping: Vec::new() };
+        let mut outcome = ScaleOutcome {
+            loading: Vec::new(),
+            stopping: Vec::new(),
+        };
         let mut members = self.members();
         while members.len() < min as usize {
             let (member, loading) = self.start_worker();
@@ -110,7 +126,10 @@ impl WorkerPool {
         self.max.store(0, Ordering::Relaxed);
         let members = std::mem::take(&mut *self.members());
         self.count.store(0, Ordering::Relaxed);
-        let stopping: Vec<_> = members.into_iter().map(|member| stop(member, mode)).collect();
+        let stopping: Vec<_> = members
+            .into_iter()
+            .map(|member| stop(member, mode))
+            .collect();
         for task in stopping {
             let _ = task.await;
         }
@@ -125,7 +144,9 @@ impl WorkerPool {
 
     fn start_worker(self: &Arc<Self>) -> (Member, watch::Receiver<FirstLoad>) {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let gpu = self.devices.assign(&self.context.settings, &self.own_devices_next);
+        let gpu = self
+            .devices
+            .assign(&self.context.settings, &self.own_devices_next);
         let status = Arc::new(WorkerStatus::new(id, gpu));
         let (stop, stop_receiver) = watch::channel(StopMode::Run);
         let (first_load, loading) = watch::channel(None);

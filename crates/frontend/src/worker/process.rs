@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use command_fds::FdMapping;
 use command_fds::CommandFdExt;
+use command_fds::FdMapping;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tserve_shm::WorkerFds;
@@ -39,10 +39,13 @@ impl WorkerEnvironment {
     pub fn new(config: &Config, interpreter: PathBuf, boot_dir: PathBuf) -> Self {
         let hidden = |name: &OsString| {
             let pattern = config.blacklist_env_vars.as_ref();
-            pattern.zip(name.to_str()).is_some_and(|(pattern, name)| pattern.is_match(name))
+            pattern
+                .zip(name.to_str())
+                .is_some_and(|(pattern, name)| pattern.is_match(name))
         };
-        let mut variables: Vec<(OsString, OsString)> =
-            std::env::vars_os().filter(|(name, _)| !hidden(name)).collect();
+        let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| !hidden(name))
+            .collect();
         let flag = |value: bool| if value { "true" } else { "false" };
         let [id, start, end] = &config.sequence_headers;
         for (name, value) in [
@@ -55,7 +58,11 @@ impl WorkerEnvironment {
         ] {
             variables.push((name.into(), value.into()));
         }
-        Self { interpreter, boot_dir, variables }
+        Self {
+            interpreter,
+            boot_dir,
+            variables,
+        }
     }
 
     /// The interpreter that runs models of this runtime.
@@ -98,7 +105,13 @@ impl WorkerEnvironment {
         ];
         command
             .fd_mappings(
-                mappings.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect(),
+                mappings
+                    .into_iter()
+                    .map(|(parent_fd, child_fd)| FdMapping {
+                        parent_fd,
+                        child_fd,
+                    })
+                    .collect(),
             )
             .map_err(io::Error::other)?;
         // The command owns the child's ends; they close with it, so that the death of the worker
@@ -132,5 +145,9 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
 /// machine without memory ends processes, else 500.
 pub(super) fn status_for_exit(status: ExitStatus) -> u16 {
     use std::os::unix::process::ExitStatusExt;
-    if status.signal() == Some(9) || status.code() == Some(137) { 507 } else { 500 }
+    if status.signal() == Some(9) || status.code() == Some(137) {
+        507
+    } else {
+        500
+    }
 }

@@ -91,7 +91,10 @@ impl WorkerStatus {
 
     /// Why it last failed, if it ever did.
     pub fn last_failure(&self) -> Option<LastFailure> {
-        self.last_failure.lock().ok().and_then(|failure| failure.clone())
+        self.last_failure
+            .lock()
+            .ok()
+            .and_then(|failure| failure.clone())
     }
 
     pub(super) fn set_failure(&self, failure: LastFailure) {
@@ -105,8 +108,11 @@ impl WorkerStatus {
         let Ok(statm) = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())) else {
             return 0;
         };
-        let pages: u64 =
-            statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+        let pages: u64 = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .unwrap_or_default();
         pages * rustix::param::page_size() as u64
     }
 }

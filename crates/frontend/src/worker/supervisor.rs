@@ -56,7 +56,9 @@ pub struct ModelContext {
 
 impl ModelContext {
     fn reply_limits(&self) -> ReplyLimits {
-        ReplyLimits { max_response_size: self.config.max_response_size }
+        ReplyLimits {
+            max_response_size: self.config.max_response_size,
+        }
     }
 
     /// Room for the replies of one batch and then some: the area is sparse, so that its size costs
@@ -65,9 +67,17 @@ impl ModelContext {
         let batch = u64::from(self.settings.batch_size);
         // Twice the limit, so that a reply that is too large arrives and is answered with the
         // reason instead of failing in the worker.
-        let per_reply = self.config.max_response_size.saturating_mul(2).saturating_add(1 << 20);
+        let per_reply = self
+            .config
+            .max_response_size
+            .saturating_mul(2)
+            .saturating_add(1 << 20);
         let reply_bytes = per_reply.saturating_mul(batch).clamp(64 << 20, 1 << 38);
-        LinkConfig { depth: LINK_DEPTH, max_batch: self.settings.batch_size, reply_bytes }
+        LinkConfig {
+            depth: LINK_DEPTH,
+            max_batch: self.settings.batch_size,
+            reply_bytes,
+        }
     }
 }
 
@@ -132,7 +142,9 @@ impl Supervisor {
         let mut backoff = Backoff::new(self.context.settings.max_retry_timeout);
         while *self.stop.borrow() == StopMode::Run {
             self.status.set_state(WorkerState::Loading);
-            let End::Failed(failure) = self.live(&mut backoff).await else { break };
+            let End::Failed(failure) = self.live(&mut backoff).await else {
+                break;
+            };
             self.status.set_pid(-1);
             self.note(&failure, backoff.failures());
             let delay = backoff.next_delay(Instant::now());
@@ -165,7 +177,10 @@ impl Supervisor {
 
     /// `W-<id>-<model>_<version>`: the worker's name in the logs.
     fn thread_name(&self) -> String {
-        format!("W-{}-{}_{}", self.status.id, self.context.name, self.context.version)
+        format!(
+            "W-{}-{}_{}",
+            self.status.id, self.context.name, self.context.version
+        )
     }
 
     fn note(&self, failure: &LastFailure, failures: usize) {
@@ -186,14 +201,18 @@ impl Supervisor {
     async fn live(&mut self, backoff: &mut Backoff) -> End {
         let (mut life, submitter) = match self.start() {
             Ok(started) => started,
-            Err(error) => return End::Failed(failure(500, format!("cannot start a worker: {error}"))),
+            Err(error) => {
+                return End::Failed(failure(500, format!("cannot start a worker: {error}")));
+            }
         };
         if let Some(end) = self.load(&mut life).await {
             end_process(&mut life).await;
             return end;
         }
         backoff.reset();
-        self.context.dispatcher.attach(self.status.id, submitter, Arc::clone(&life.in_flight));
+        self.context
+            .dispatcher
+            .attach(self.status.id, submitter, Arc::clone(&life.in_flight));
         self.status.set_state(WorkerState::Ready);
         self.first_load.send_replace(Some(Ok(())));
         tracing::info!(worker = %self.thread_name(), pid = life.pid, "worker is ready");
@@ -207,8 +226,13 @@ impl Supervisor {
         let (submitter, completions, worker_fds) = create_link(&context.link_config())?;
         let arena = context.arena.reader_fd().try_clone_to_owned()?;
         let (mut child, control) =
-            context.environment.spawn(context.settings.runtime, worker_fds, arena)?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(-1);
+            context
+                .environment
+                .spawn(context.settings.runtime, worker_fds, arena)?;
+        let pid = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .unwrap_or(-1);
         self.status.set_pid(pid);
         let name: Arc<str> = self.thread_name().into();
         let log = &context.telemetry.model;
@@ -267,7 +291,12 @@ impl Supervisor {
                 Ok(FromWorker::Loaded) => return None,
                 Ok(FromWorker::Hello { version, .. }) => self.check_version(&version),
                 Ok(FromWorker::Metric {}) => {}
-                Ok(FromWorker::Failed { code, exception, message, traceback }) => {
+                Ok(FromWorker::Failed {
+                    code,
+                    exception,
+                    message,
+                    traceback,
+                }) => {
                     return Some(End::Failed(LastFailure {
                         summary: format!("the handler cannot be loaded: {exception}: {message}"),
                         traceback: Some(traceback),
@@ -329,8 +358,9 @@ impl Supervisor {
             link.submitter.close();
         }
         let name = &self.context.name;
-        let error =
-            Error::Unavailable(format!("Model \"{name}\" is being stopped; send the request again."));
+        let error = Error::Unavailable(format!(
+            "Model \"{name}\" is being stopped; send the request again."
+        ));
         self.settle(life, link, &error);
     }
 
@@ -473,13 +503,19 @@ impl Life {
 
     /// The exit status of a worker whose control socket has closed.
     async fn exit_status(&mut self) -> Option<ExitStatus> {
-        tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait()).await.ok()?.ok()
+        tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait())
+            .await
+            .ok()?
+            .ok()
     }
 }
 
 /// Makes sure that nothing of the worker runs any more.
 async fn end_process(life: &mut Life) {
-    if tokio::time::timeout(EXIT_GRACE, life.child.wait()).await.is_err() {
+    if tokio::time::timeout(EXIT_GRACE, life.child.wait())
+        .await
+        .is_err()
+    {
         kill_group(life.pid);
         let _ = life.child.wait().await;
     }
@@ -492,9 +528,17 @@ fn died(status: ExitStatus) -> LastFailure {
 }
 
 fn died_loading(status: ExitStatus) -> LastFailure {
-    failure(status_for_exit(status), format!("{} while it was loading", describe_exit(status)))
+    failure(
+        status_for_exit(status),
+        format!("{} while it was loading", describe_exit(status)),
+    )
 }
 
 fn failure(status: u16, summary: String) -> LastFailure {
-    LastFailure { summary, traceback: None, status, at: Timestamp::now() }
+    LastFailure {
+        summary,
+        traceback: None,
+        status,
+        at: Timestamp::now(),
+    }
 }

@@ -79,20 +79,34 @@ impl ManagementService {
     pub async fn describe(&self, request: DescribeRequest) -> Result<Description, Error> {
         if request.version.as_deref() == Some("all") {
             let versions = self.state.registry.versions(&request.model)?;
-            let described: Vec<Value> =
-                versions.iter().map(|(_, model)| describe(&self.state, model)).collect();
-            return Ok(Description { json: described.into(), customized: None });
+            let described: Vec<Value> = versions
+                .iter()
+                .map(|(_, model)| describe(&self.state, model))
+                .collect();
+            return Ok(Description {
+                json: described.into(),
+                customized: None,
+            });
         }
-        let model = self.state.registry.get(&request.model, request.version.as_deref())?;
+        let model = self
+            .state
+            .registry
+            .get(&request.model, request.version.as_deref())?;
         let mut described = describe(&self.state, &model);
         if !request.customized {
-            return Ok(Description { json: json!([described]), customized: None });
+            return Ok(Description {
+                json: json!([described]),
+                customized: None,
+            });
         }
         let reply = self.ask_handler(&model, &request).await?;
         if let (Some(metadata), Value::Object(fields)) = (metadata(&reply), &mut described) {
             fields.insert("customizedMetadata".to_owned(), metadata);
         }
-        Ok(Description { json: json!([described]), customized: Some(reply) })
+        Ok(Description {
+            json: json!([described]),
+            customized: Some(reply),
+        })
     }
 
     /// Sends a describe request through a worker.
@@ -108,8 +122,11 @@ impl ManagementService {
                 request.model
             )));
         }
-        let mut headers: Vec<(&str, &str)> =
-            request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut headers: Vec<(&str, &str)> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         headers.push(("describe", "True"));
         let id = uuid::Uuid::new_v4().to_string();
         let mut pending = self.inference.submit_solo(InferenceRequest {
@@ -167,7 +184,12 @@ fn describe(state: &crate::service::state::ServerState, model: &ServedModel) -> 
         max_num_sequence: declared.max_num_sequence,
         max_sequence_job_queue_size: declared.max_sequence_job_queue_size,
         loaded_at_startup: model.loaded_at_startup || state.was_loaded_at_startup(model.name()),
-        workers: model.pool.statuses().iter().map(|status| describe_worker(status)).collect(),
+        workers: model
+            .pool
+            .statuses()
+            .iter()
+            .map(|status| describe_worker(status))
+            .collect(),
         job_queue_status: JobQueueStatus {
             remaining_capacity: context.dispatcher.capacity().saturating_sub(waiting),
             pending_requests: waiting,
@@ -186,7 +208,11 @@ fn describe_worker(status: &WorkerStatus) -> WorkerDescription {
         pid: status.pid(),
         gpu: status.gpu.is_some(),
         gpu_usage: "N/A",
-        last_error: if is_ready { None } else { status.last_failure().map(|last| last.summary) },
+        last_error: if is_ready {
+            None
+        } else {
+            status.last_failure().map(|last| last.summary)
+        },
     }
 }
 

@@ -91,8 +91,11 @@ impl ManagementService {
 
     /// Enters a model into the registry, without workers.
     pub(super) async fn add(&self, what: Registration<'_>) -> Result<Arc<ServedModel>, Error> {
-        let if_present =
-            if what.loaded_at_startup { IfPresent::Reuse } else { IfPresent::Refuse };
+        let if_present = if what.loaded_at_startup {
+            IfPresent::Reuse
+        } else {
+            IfPresent::Refuse
+        };
         let located = self.state.store.locate(what.url, if_present).await?;
         let added = self.add_located(&what, located.clone()).await;
         if added.is_err() {
@@ -116,7 +119,9 @@ impl ManagementService {
         let settings = self.settings(what, &archive, &manifest, &identity)?;
         let model = Arc::new(self.assemble(what, located, archive, identity, settings)?);
         self.install_dependencies(&model, &manifest).await?;
-        self.state.registry.insert(model.name(), model.version(), Arc::clone(&model))?;
+        self.state
+            .registry
+            .insert(model.name(), model.version(), Arc::clone(&model))?;
         let (name, version) = (model.name(), model.version());
         tracing::info!(model = name, version, url = what.url, "model registered");
         Ok(model)
@@ -174,7 +179,9 @@ impl ManagementService {
                 .unwrap_or(NonZeroUsize::MIN),
             max_batch_delay: settings.max_batch_delay,
         };
-        let limits = ArenaLimits { capacity_bytes: arena_bytes(&state.config, &settings) };
+        let limits = ArenaLimits {
+            capacity_bytes: arena_bytes(&state.config, &settings),
+        };
         let arena = Arena::new(&limits)
             .map_err(|error| Error::Internal(format!("Cannot set up shared memory: {error}")))?;
         let context = Arc::new(ModelContext {
@@ -208,7 +215,10 @@ impl ManagementService {
         if !self.state.config.install_py_dep_per_model || manifest.requirements_file.is_none() {
             return Ok(());
         }
-        let interpreter = self.state.environment.interpreter(model.context().settings.runtime);
+        let interpreter = self
+            .state
+            .environment
+            .interpreter(model.context().settings.runtime);
         dependencies::install(model.name(), interpreter, &model.archive, INSTALL_TIMEOUT).await
     }
 
@@ -224,15 +234,19 @@ impl ManagementService {
         }
         let default = i64::from(self.state.config.default_workers_per_model);
         let workers = request.initial_workers.unwrap_or(default);
-        let workers = u32::try_from(workers.max(0)).map_err(|_| {
-            Error::BadRequest(format!("initial_workers {workers} is too large."))
-        })?;
+        let workers = u32::try_from(workers.max(0))
+            .map_err(|_| Error::BadRequest(format!("initial_workers {workers} is too large.")))?;
         Ok((workers, workers))
     }
 
     /// Takes back a registration whose workers do not load.
     async fn withdraw(&self, model: &ServedModel) {
-        if self.state.registry.remove(model.name(), Some(model.version())).is_ok() {
+        if self
+            .state
+            .registry
+            .remove(model.name(), Some(model.version()))
+            .is_ok()
+        {
             retire(model).await;
             model.located.discard().await;
         }
@@ -246,7 +260,11 @@ fn params(request: &RegisterRequest) -> Result<RegisterParams, Error> {
         response_timeout: request.response_timeout,
         startup_timeout: request.startup_timeout,
         handler: request.handler.clone(),
-        runtime: request.runtime.as_deref().map(Runtime::from_parameter).transpose()?,
+        runtime: request
+            .runtime
+            .as_deref()
+            .map(Runtime::from_parameter)
+            .transpose()?,
     })
 }
 
@@ -260,5 +278,7 @@ fn arena_bytes(config: &Config, settings: &Settings) -> u64 {
         .unwrap_or(u64::MAX);
     let running = u64::from(settings.batch_size) * u64::from(LINK_DEPTH);
     let wanted = largest.saturating_mul(settings.job_queue_size as u64 + running);
-    wanted.clamp(MIN_ARENA_BYTES, MAX_ARENA_BYTES).max(largest.saturating_mul(4))
+    wanted
+        .clamp(MIN_ARENA_BYTES, MAX_ARENA_BYTES)
+        .max(largest.saturating_mul(4))
 }

@@ -56,7 +56,10 @@ impl ManagementService {
         if let Some(pair) = model.context().settings.workers {
             return pair;
         }
-        let workers = match (self.state.config.default_workers_per_model, self.state.devices.count()) {
+        let workers = match (
+            self.state.config.default_workers_per_model,
+            self.state.devices.count(),
+        ) {
             (0, 0) => std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
             (0, gpus) => gpus,
             (workers, _) => workers,
@@ -70,6 +73,12 @@ impl ManagementService {
             tracing::warn!(%error, "cannot read the model store");
             Vec::new()
         });
-        names.into_iter().map(|location| StartupModel { name: None, location }).collect()
+        names
+            .into_iter()
+            .map(|location| StartupModel {
+                name: None,
+                location,
+            })
+            .collect()
     }
 }
