@@ -177,6 +177,19 @@ impl ModelStore {
         Ok(names)
     }
 
+    /// Removes what downloads of killed servers left behind. For the start of a server.
+    pub fn sweep(&self) {
+        let Some(root) = &self.root else { return };
+        let Ok(entries) = std::fs::read_dir(root) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if let Err(error) = download::sweep(&entry.path()) {
+                warn!(path = %entry.path().display(), %error, "cannot remove a partial download");
+            }
+        }
+    }
+
     async fn fetch(
         &self,
         root: &Path,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, ClientBuilder, Url, redirect};
 use tempfile::NamedTempFile;
 use thiserror::Error as ThisError;
 use tokio::fs::File;
@@ -19,6 +19,8 @@ use tracing::info;
 
 use super::DownloadLimits;
 
+const PARTIAL_PREFIX: &str = ".tserve-";
+const PARTIAL_SUFFIX: &str = ".download";
 const MAX_REDIRECTS: usize = 10;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const CHUNK_BYTES: usize = 256 << 10;
@@ -98,8 +100,17 @@ impl Downloader {
     }
 
     async fn receive(&self, url: Url, partial: &mut Partial) -> Result<(), DownloadError> {
-        let client = self.client.get_or_try_init(|| async { self.connect() });
-        let mut response = client.await?.get(url).send().await?;
+        let client = match self
+            .client
+            .get_or_try_init(|| async { self.client().build() })
+            .await
+        {
+            Ok(client) => client.clone(),
+            // A small container has no certificates to check others with; http needs none.
+            Err(_) if url.scheme() == "http" => self.client().tls_certs_only([]).build()?,
+            Err(error) => return Err(error.into()),
+        };
+        let mut response = client.get(url).send().await?;
         if !response.status().is_success() {
             return Err(DownloadError::Status(response.status()));
         }
@@ -110,11 +121,11 @@ impl Downloader {
         Ok(())
     }
 
-    fn connect(&self) -> Result<Client, DownloadError> {
+    fn client(&self) -> ClientBuilder {
         // The process chooses a provider at its start; this is for those that did not.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let allowed = Arc::clone(&self.allowed);
-        let client = Client::builder()
+        Client::builder()
             .user_agent(concat!("tserve/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.connect_timeout)
             .read_timeout(self.limits.idle_timeout)
@@ -127,9 +138,22 @@ impl Downloader {
                     attempt.error("it redirects to a URL that is not allowed")
                 }
             }))
-            .build()?;
-        Ok(client)
     }
+}
+
+/// Removes a file if it is a partial archive that nobody writes any more, because its server was
+/// killed. Blocks for a moment.
+pub(super) fn sweep(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !name.starts_with(PARTIAL_PREFIX) || !name.ends_with(PARTIAL_SUFFIX) {
+        return Ok(());
+    }
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_file() && file.try_lock().is_ok() {
+        std::fs::remove_file(path)?;
+        info!(path = %path.display(), "removed a download that was never finished");
+    }
+    Ok(())
 }
 
 fn is_allowed(allowed: &[Regex], url: &str) -> bool {
@@ -156,10 +180,12 @@ impl Partial {
         let folder = target.parent().unwrap_or(Path::new("."));
         // Hidden, so that `--models all` does not take it for an archive.
         let file = tempfile::Builder::new()
-            .prefix(".tserve-")
-            .suffix(".download")
+            .prefix(PARTIAL_PREFIX)
+            .suffix(PARTIAL_SUFFIX)
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(folder)?;
+        // Says that somebody still writes it. Where files cannot be locked nobody sweeps either.
+        let _ = file.as_file().try_lock();
         Ok(Self {
             writer: File::from_std(file.reopen()?),
             file,

@@ -265,6 +265,30 @@ async fn a_cancelled_download_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn leftovers_of_killed_servers_are_swept_but_not_running_downloads() {
+    let bench = Bench::new(&["http://127.*"]);
+    bench.put(".tserve-abc.download");
+    bench.put(".tserve-notes");
+    let body = answer("200 OK\r\nContent-Length: 100", b"x");
+    let url = format!("{}/x.mar", server(body, true).await);
+    let running = bench.locate(&url);
+    let running = tokio::time::timeout(Duration::from_millis(300), running);
+    let (_, during) = tokio::join!(running, async {
+        for _ in 0..20 {
+            if bench.stored().len() == 3 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bench.store.sweep();
+        bench.stored()
+    });
+    assert_eq!(during.len(), 2, "{during:?}");
+    assert!(!during.contains(&".tserve-abc.download".to_owned()));
+    assert_eq!(bench.stored(), [".tserve-notes"]);
+}
+
+#[tokio::test]
 async fn redirects_stay_within_the_allowed_urls() {
     let target = server(with_length(b"content"), false).await;
     let redirect = |to: &str| {
