@@ -1,20 +1,72 @@
-//! stub
-#![allow(
-    missing_docs,
-    unused,
-    missing_debug_implementations,
-    clippy::all,
-    clippy::pedantic
-)]
-#[derive(Debug, thiserror::Error)]
-#[error("bind")]
-pub struct BindError;
-pub struct Listeners;
-pub fn bind(c: &crate::config::Config) -> Result<Listeners, BindError> {
-    todo!()
+//! REST: thin adapters from HTTP/1.1 to the services and back. No rules.
+//!
+//! [`bind`] opens the listeners of a configuration, [`Listeners::serve`] serves them. A request
+//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `routes` → `inference` or
+//! `management` (`body`, `multipart`, `form`, `target`) → the services, and its answer back through
+//! `response`.
+
+mod answer;
+mod body;
+mod chunked;
+mod connection;
+mod description;
+mod documentation;
+mod form;
+mod head;
+mod inference;
+mod limits;
+mod listener;
+mod management;
+mod multipart;
+mod response;
+mod routes;
+mod target;
+mod tls;
+mod wire;
+
+pub use self::limits::Limits;
+pub use self::listener::{BindError, Listeners, bind};
+pub use self::tls::TlsError;
+
+use self::routes::Api;
+
+/// Which APIs one listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Connector {
+    inference: bool,
+    management: bool,
+    metrics: bool,
 }
-impl Listeners {
-    pub async fn serve(self, s: crate::service::Services, r: tokio::sync::watch::Receiver<bool>) {
-        todo!()
+
+impl Connector {
+    const INFERENCE: Self = Self {
+        inference: true,
+        management: false,
+        metrics: false,
+    };
+    const MANAGEMENT: Self = Self {
+        inference: false,
+        management: true,
+        metrics: false,
+    };
+    const METRICS: Self = Self {
+        inference: false,
+        management: false,
+        metrics: true,
+    };
+    const COMBINED: Self = Self {
+        inference: true,
+        management: true,
+        metrics: true,
+    };
+
+    fn serves(self, api: Api) -> bool {
+        match api {
+            Api::Every => true,
+            Api::Models => self.inference || self.management,
+            Api::Inference => self.inference,
+            Api::Management => self.management,
+            Api::Metrics => self.metrics,
+        }
     }
 }

@@ -1,0 +1,560 @@
+//! One connection: requests in, answers out, in order.
+//!
+//! Parsing is in `head.rs` and `chunked.rs`, bytes and deadlines in `wire.rs`, rules in the
+//! services; this file is the order of events. `docs/adr/0001-http-connection-loop.md` says why
+//! there is a loop of our own.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tserve_shm::Block;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use super::answer::{Answer, Surface};
+use super::chunked::ChunkedDecoder;
+use super::head::{Expect, Framing, Head, HeadScanner, HeadView, Malformed};
+use super::inference;
+use super::limits::{Limits, Pace};
+use super::response::{CorsHeaders, Response};
+use super::routes::{self, BodyUse, Call, Payload};
+use super::target::Target;
+use super::wire::{DISCARD_LIMIT, Wire, WireError};
+use crate::error::Error;
+use crate::service::{PendingReply, ServedModel};
+use crate::telemetry::AccessLine;
+
+/// Longest body that stays in the read buffer; longer ones have a place of their own.
+const BUFFERED_BODY: u64 = 16 * 1024;
+/// How much a body in the server's memory grows at once, so that a length that lies costs nothing.
+const BODY_STEP: usize = 256 * 1024;
+/// Memory for bodies and replies that is kept between requests.
+const KEPT_MEMORY: usize = 64 * 1024;
+/// Replies up to this size are written together with their heads.
+const JOINED_REPLY: usize = 16 * 1024;
+/// How far the next requests are read while an answer is awaited.
+const READ_AHEAD: usize = 64 * 1024;
+/// What the access log shows for a request that could not be parsed.
+const BAD_REQUEST: (&str, &str, &str) = ("GET", "/bad-request", "HTTP/1.0");
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// The services.
+    pub(super) surface: Surface,
+    /// CORS headers of every answer.
+    pub(super) cors: CorsHeaders,
+    /// Patience.
+    pub(super) limits: Limits,
+    /// Largest body, inclusive.
+    pub(super) max_request_size: u64,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve<S>(
+    stream: S,
+    door: Arc<Door>,
+    remote: String,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut stopping = shutdown.clone();
+    let connection = Connection {
+        wire: Wire::new(stream, door.limits),
+        head: Head::default(),
+        kept_head: Vec::new(),
+        body: Vec::new(),
+        out: Vec::new(),
+        door,
+        remote,
+        shutdown,
+        stop: Box::pin(async move {
+            // A sender that is gone means the same as a stop.
+            let _ = stopping.wait_for(|stops| *stops).await;
+        }),
+    };
+    connection.run().await;
+}
+
+struct Connection<S> {
+    wire: Wire<S>,
+    head: Head,
+    /// The bytes of the head, when the buffer had to move on for the body.
+    kept_head: Vec<u8>,
+    /// A body in the server's memory.
+    body: Vec<u8>,
+    /// Answers that are not written yet.
+    out: Vec<u8>,
+    door: Arc<Door>,
+    remote: String,
+    shutdown: watch::Receiver<bool>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client is gone: there is nobody to talk to.
+    Gone,
+    /// Everything has been said.
+    Said,
+}
+
+/// Why no request could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The connection ended.
+    End(End),
+    /// It is not HTTP.
+    Malformed,
+    /// It came too slowly.
+    TooSlow,
+    /// A body without a length grew too large.
+    TooLarge,
+}
+
+impl From<Malformed> for Failure {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<WireError> for Failure {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Closed => Self::End(End::Gone),
+            WireError::TimedOut => Self::TooSlow,
+        }
+    }
+}
+
+impl From<WireError> for End {
+    fn from(_: WireError) -> Self {
+        Self::Gone
+    }
+}
+
+/// Where a body goes, and where it is afterwards.
+enum Place {
+    /// Behind its head in the read buffer; this many bytes.
+    Buffer(usize),
+    /// In [`Connection::body`].
+    Heap,
+    /// In the memory of its model.
+    Arena(Arc<ServedModel>, Block),
+    /// Nowhere: the route does not look at it.
+    Nowhere,
+}
+
+impl Place {
+    /// Whether the head is still in the read buffer.
+    fn has_head(&self) -> bool {
+        matches!(self, Self::Buffer(_))
+    }
+}
+
+/// What an answer needs to know of its request.
+struct Exchange {
+    id: [u8; Hyphenated::LENGTH],
+    started: Instant,
+}
+
+impl Exchange {
+    fn new() -> Self {
+        let mut id = [0; Hyphenated::LENGTH];
+        Uuid::new_v4().hyphenated().encode_lower(&mut id);
+        Self {
+            id,
+            started: Instant::now(),
+        }
+    }
+
+    fn id(&self) -> &str {
+        std::str::from_utf8(&self.id).unwrap_or_default()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    async fn run(mut self) {
+        loop {
+            match self.exchange().await {
+                Ok(()) => {}
+                Err(End::Gone) => return,
+                Err(End::Said) => return self.wire.close().await,
+            }
+        }
+    }
+
+    /// Reads one request and answers it.
+    async fn exchange(&mut self) -> Result<(), End> {
+        let parsed = match self.read_head().await {
+            Ok(length) => self
+                .head
+                .parse(&self.wire.buffer.data()[..length])
+                .map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        let exchange = Exchange::new();
+        if let Err(failure) = parsed {
+            return self.fail(failure, &exchange, None).await;
+        }
+        let length = match (self.head.expect, self.head.framing) {
+            (Expect::Unsupported, _) => return self.reject(Rejection::Expectation).await,
+            (_, Framing::Length(length)) if length > self.door.max_request_size => {
+                return self.reject_length(length).await;
+            }
+            (_, Framing::Length(length)) => Some(length),
+            (_, Framing::None) => Some(0),
+            (_, Framing::Chunked) => None,
+        };
+        let mut place = match self.place(length) {
+            Ok(place) => place,
+            Err(error) => {
+                // The body is not read: whoever sends it learns that from the end of the
+                // connection.
+                let response = Response::error(&error);
+                return self.send(&response, &exchange, true, true).await;
+            }
+        };
+        if self.head.expect == Expect::Continue {
+            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.flush().await?;
+        }
+        if let Err(failure) = self.read_body(&mut place, length).await {
+            return self.fail(failure, &exchange, Some(place.has_head())).await;
+        }
+        let has_head = place.has_head();
+        let used = match place {
+            Place::Buffer(length) => self.head.len + length,
+            _ => 0,
+        };
+        let response = match self.answer(place, &exchange) {
+            Ok(Answer::Now(response)) => response,
+            Ok(Answer::Later(work)) => {
+                self.flush().await?;
+                work.await
+            }
+            Ok(Answer::Reply(pending)) => {
+                self.flush().await?;
+                self.await_reply(pending).await?
+            }
+            Err(error) => Response::error(&error),
+        };
+        self.send(&response, &exchange, has_head, false).await?;
+        self.wire.buffer.consume(used);
+        if self.body.capacity() > KEPT_MEMORY {
+            self.body = Vec::new();
+        }
+        // More of the client's requests are here already: their answers travel together.
+        if self.wire.buffer.data().is_empty() || self.out.len() >= JOINED_REPLY {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a whole head; returns its length in the buffer.
+    async fn read_head(&mut self) -> Result<usize, Failure> {
+        let mut scanner = HeadScanner::default();
+        let mut deadline = None;
+        loop {
+            if let Some(end) = scanner.find_end(self.wire.buffer.data())? {
+                return Ok(end);
+            }
+            self.flush().await.map_err(Failure::End)?;
+            if scanner.is_blank(self.wire.buffer.data()) {
+                if *self.shutdown.borrow() {
+                    return Err(Failure::End(End::Said));
+                }
+                let idle = Instant::now() + self.wire.limits().idle;
+                let stop: Pin<&mut (dyn Future<Output = ()> + Send)> = self.stop.as_mut();
+                match self.wire.fill_until(idle, Some(stop)).await {
+                    Ok(_) => {}
+                    Err(WireError::TimedOut) => return Err(Failure::End(End::Said)),
+                    Err(WireError::Closed) => return Err(Failure::End(End::Gone)),
+                }
+            } else {
+                let limit = self.wire.limits().head;
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+                self.wire.fill_until(deadline, None).await?;
+            }
+        }
+    }
+
+    /// Decides where the body goes. Large ones go where the model will read them.
+    fn place(&self, length: Option<u64>) -> Result<Place, Error> {
+        let Some(length) = length else {
+            return Ok(Place::Heap);
+        };
+        // The limit of bodies was checked, and it fits the address space.
+        let room = usize::try_from(length).unwrap_or(usize::MAX);
+        if length <= BUFFERED_BODY {
+            return Ok(Place::Buffer(room));
+        }
+        let surface = &self.door.surface;
+        let head = self.head.view(self.wire.buffer.data());
+        let target = Target::parse(head.target())?;
+        let (route, captures) = routes::find(surface.connector, head.method(), target.path())?;
+        if route.body == BodyUse::Ignored {
+            return Ok(Place::Nowhere);
+        }
+        let room = inference::room(surface, route, &head, &target, &captures, room)?;
+        Ok(match room {
+            Some((model, block)) => Place::Arena(model, block),
+            None => Place::Heap,
+        })
+    }
+
+    async fn read_body(&mut self, goal: &mut Place, length: Option<u64>) -> Result<(), Failure> {
+        if !goal.has_head() {
+            self.kept_head.clear();
+            let head = &self.wire.buffer.data()[..self.head.len];
+            self.kept_head.extend_from_slice(head);
+            self.wire.buffer.consume(self.head.len);
+        }
+        match (goal, length) {
+            (Place::Buffer(length), _) => {
+                let total = self.head.len + *length;
+                if self.wire.buffer.data().len() < total {
+                    self.wire.buffer.reserve(total);
+                    let mut pace = Pace::start(self.wire.limits());
+                    while self.wire.buffer.data().len() < total {
+                        let count = self.wire.fill_until(pace.deadline(), None).await?;
+                        pace.moved(count);
+                    }
+                }
+            }
+            (Place::Arena(_, block), _) => self.wire.read_exact(block).await?,
+            (Place::Nowhere, length) => self.wire.discard(length.unwrap_or(0)).await?,
+            (Place::Heap, Some(length)) => {
+                self.body.clear();
+                let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+                while left > 0 {
+                    let step = left.min(BODY_STEP);
+                    let start = self.body.len();
+                    self.body.resize(start + step, 0);
+                    self.wire.read_exact(&mut self.body[start..]).await?;
+                    left -= step;
+                }
+            }
+            (Place::Heap, None) => self.read_chunks().await?,
+        }
+        Ok(())
+    }
+
+    async fn read_chunks(&mut self) -> Result<(), Failure> {
+        self.body.clear();
+        let mut decoder = ChunkedDecoder::default();
+        let mut pace = Pace::start(self.wire.limits());
+        loop {
+            let body = &mut self.body;
+            let input = self.wire.buffer.data();
+            let used = decoder.decode(input, |run| body.extend_from_slice(run))?;
+            self.wire.buffer.consume(used);
+            if self.body.len() as u64 > self.door.max_request_size {
+                return Err(Failure::TooLarge);
+            }
+            if decoder.is_done() {
+                return Ok(());
+            }
+            let count = self.wire.fill_until(pace.deadline(), None).await?;
+            pace.moved(count);
+        }
+    }
+
+    /// The current head with its bytes.
+    fn view(&self, is_in_buffer: bool) -> HeadView<'_> {
+        self.head.view(if is_in_buffer {
+            self.wire.buffer.data()
+        } else {
+            &self.kept_head
+        })
+    }
+
+    /// Hands the request to its route.
+    fn answer(&self, place: Place, exchange: &Exchange) -> Result<Answer, Error> {
+        let head = self.view(place.has_head());
+        let target = Target::parse(head.target())?;
+        let surface = &self.door.surface;
+        let (route, captures) = routes::find(surface.connector, head.method(), target.path())?;
+        let payload = match place {
+            Place::Buffer(length) => {
+                let start = self.head.len;
+                Payload::Bytes(&self.wire.buffer.data()[start..start + length])
+            }
+            Place::Heap => Payload::Bytes(&self.body),
+            Place::Arena(model, block) => Payload::Arena { model, block },
+            Place::Nowhere => Payload::Bytes(&[]),
+        };
+        let call = Call {
+            surface,
+            head,
+            target: &target,
+            captures,
+            id: exchange.id(),
+        };
+        (route.handler)(&call, payload)
+    }
+
+    /// Waits for a model. A client that leaves meanwhile cancels its request.
+    async fn await_reply(&mut self, mut pending: PendingReply) -> Result<Response, End> {
+        let wire = &mut self.wire;
+        let mut reply = pin!(pending.wait());
+        let outcome = poll_fn(|context| {
+            if let Poll::Ready(outcome) = reply.as_mut().poll(context) {
+                return Poll::Ready(Ok(outcome));
+            }
+            while wire.buffer.data().len() < READ_AHEAD {
+                match wire.poll_fill(context) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        })
+        .await?;
+        Ok(match outcome {
+            Ok(reply) => Response::reply(reply),
+            Err(error) => Response::error(&error),
+        })
+    }
+
+    /// Queues a response behind earlier ones and logs it; a large one is written at once.
+    async fn send(
+        &mut self,
+        response: &Response,
+        exchange: &Exchange,
+        has_head: bool,
+        must_close: bool,
+    ) -> Result<(), End> {
+        let head = self.view(has_head);
+        let is_head_request = head.method() == "HEAD";
+        self.log(
+            (head.method(), head.target(), head.protocol()),
+            response.status(),
+            exchange,
+        );
+        let body = if is_head_request || response.is_bodiless() {
+            &[][..]
+        } else {
+            &response.body()[..]
+        };
+        self.render(response, body, exchange, must_close).await
+    }
+
+    async fn render(
+        &mut self,
+        response: &Response,
+        body: &[u8],
+        exchange: &Exchange,
+        must_close: bool,
+    ) -> Result<(), End> {
+        // The original says keep-alive below 400 and closes from there on, whatever was asked for.
+        let closes = must_close || response.status() >= 400 || *self.shutdown.borrow();
+        let id = Some(exchange.id());
+        response.write_head(&mut self.out, id, &self.door.cors, closes);
+        if body.len() <= JOINED_REPLY {
+            self.out.extend_from_slice(body);
+        } else {
+            self.wire.write_all(&self.out, body).await?;
+            self.out.clear();
+        }
+        if closes {
+            self.flush().await?;
+            return Err(End::Said);
+        }
+        Ok(())
+    }
+
+    /// Ends a connection on which no request could be read, with an answer where one helps.
+    async fn fail(
+        &mut self,
+        failure: Failure,
+        exchange: &Exchange,
+        has_head: Option<bool>,
+    ) -> Result<(), End> {
+        let error = match failure {
+            Failure::End(end) => return Err(end),
+            Failure::TooLarge => return self.reject(Rejection::Size).await,
+            Failure::Malformed => Error::BadRequest("Invalid HTTP message.".to_owned()),
+            Failure::TooSlow => Error::OperationTimeout(
+                "The request did not arrive in time: its bytes came too slowly.".to_owned(),
+            ),
+        };
+        let response = Response::error(&error);
+        if let Some(has_head) = has_head {
+            return self.send(&response, exchange, has_head, true).await;
+        }
+        self.log(BAD_REQUEST, response.status(), exchange);
+        let body = response.body();
+        self.render(&response, body, exchange, true).await
+    }
+
+    /// Refuses a request by its declared length. The connection stays usable when the client has
+    /// sent, or will send, the body anyway and means to go on.
+    async fn reject_length(&mut self, length: u64) -> Result<(), End> {
+        if self.head.expect == Expect::Continue
+            || self.head.wants_close
+            || length > DISCARD_LIMIT
+            || *self.shutdown.borrow()
+        {
+            return self.reject(Rejection::Size).await;
+        }
+        self.out.extend_from_slice(
+            b"HTTP/1.1 413 Request Entity Too Large\r\ncontent-length: 0\r\n\r\n",
+        );
+        self.flush().await?;
+        self.wire.buffer.consume(self.head.len);
+        self.wire.discard(length).await?;
+        Ok(())
+    }
+
+    /// Refuses a request in the bare form of the original, without log line, and closes.
+    async fn reject(&mut self, rejection: Rejection) -> Result<(), End> {
+        let line = match rejection {
+            Rejection::Size => "HTTP/1.1 413 Request Entity Too Large",
+            Rejection::Expectation => "HTTP/1.1 417 Expectation Failed",
+        };
+        self.out.extend_from_slice(line.as_bytes());
+        self.out
+            .extend_from_slice(b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        self.flush().await?;
+        Err(End::Said)
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if !self.out.is_empty() {
+            self.wire.write_all(&self.out, &[]).await?;
+            self.out.clear();
+            self.out.shrink_to(KEPT_MEMORY);
+        }
+        Ok(())
+    }
+
+    fn log(&self, (method, uri, protocol): (&str, &str, &str), status: u16, exchange: &Exchange) {
+        let access = &self.door.surface.services.telemetry.access;
+        access.record(AccessLine {
+            remote: &self.remote,
+            method,
+            uri,
+            protocol,
+            status,
+            elapsed: exchange.started.elapsed(),
+        });
+    }
+}
+
+/// Requests that are refused before any route is looked at.
+#[derive(Debug, Clone, Copy)]
+enum Rejection {
+    /// The body is larger than `max_request_size`.
+    Size,
+    /// `Expect` asks for something else than `100-continue`.
+    Expectation,
+}

@@ -1,0 +1,280 @@
+//! Predictions, explanations, health and descriptions over REST.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tserve_shm::Block;
+
+use super::answer::{Answer, Surface};
+use super::body::{BodyPlace, Content, is_urlencoded};
+use super::description;
+use super::head::{Framing, HeadView, latin1};
+use super::response::Response;
+use super::routes::{BodyUse, Call, Captures, Payload, Route};
+use super::target::{Query, Target};
+use crate::error::Error;
+use crate::service::{Body, Health, InferenceRequest, ServedModel};
+
+/// Content type of the metrics, whatever the client accepts.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What distinguishes the routes that predict.
+#[derive(Debug, Clone, Copy)]
+struct Flavour {
+    /// Value of the header `explain`, when the route sets it.
+    explain: Option<&'static str>,
+    /// Whether the handler gets the header `url_path`.
+    has_url_path: bool,
+    /// Whether query parameters are inputs.
+    takes_query: bool,
+}
+
+/// `/predictions/...`
+pub(super) fn predict(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, Error> {
+    run(
+        call,
+        payload,
+        Flavour {
+            explain: Some("False"),
+            has_url_path: true,
+            takes_query: false,
+        },
+    )
+}
+
+/// `/explanations/...`
+pub(super) fn explain(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, Error> {
+    run(
+        call,
+        payload,
+        Flavour {
+            explain: Some("True"),
+            has_url_path: true,
+            takes_query: false,
+        },
+    )
+}
+
+/// `/v1/models/{m}:predict` and `/v2/models/{m}/infer`
+pub(super) fn kserve_predict(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, Error> {
+    run(
+        call,
+        payload,
+        Flavour {
+            explain: Some("False"),
+            has_url_path: false,
+            takes_query: false,
+        },
+    )
+}
+
+/// `/v1/models/{m}:explain` and `/v2/models/{m}/explain`
+pub(super) fn kserve_explain(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, Error> {
+    run(
+        call,
+        payload,
+        Flavour {
+            explain: Some("True"),
+            has_url_path: false,
+            takes_query: false,
+        },
+    )
+}
+
+/// `/invocations`, `/models/{m}/invoke` and the old `/{m}/predict`
+pub(super) fn invoke(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, Error> {
+    run(
+        call,
+        payload,
+        Flavour {
+            explain: None,
+            has_url_path: false,
+            takes_query: true,
+        },
+    )
+}
+
+/// Room in the memory of the model that a large body is for; `None` when the body has to be seen
+/// before the model is known, or is no model's input.
+///
+/// # Errors
+/// The model does not exist, or its memory is full: the body need not be read.
+pub(super) fn room(
+    surface: &Surface,
+    route: &Route,
+    head: &HeadView<'_>,
+    target: &Target<'_>,
+    captures: &Captures<'_>,
+    length: usize,
+) -> Result<Option<(Arc<ServedModel>, Block)>, Error> {
+    if route.body != BodyUse::ModelInput
+        || head.method() == "OPTIONS"
+        || is_urlencoded(head.content_type())
+    {
+        return Ok(None);
+    }
+    let service = &surface.services.inference;
+    let model = if let Some(model) = captures.model {
+        service.lookup(model, captures.version)?
+    } else {
+        let query = target.query()?;
+        let Some(name) = name_outside_body(surface, &query) else {
+            return Ok(None);
+        };
+        service.lookup(&name, None)?
+    };
+    let block = service.body_block(&model, length)?;
+    Ok(Some((model, block)))
+}
+
+/// The model that `/invocations` goes to, as far as the body does not matter.
+fn name_outside_body<'a>(surface: &Surface, query: &'a Query<'_>) -> Option<Cow<'a, str>> {
+    let named = query.first("model_name");
+    match named {
+        Some(name) if !name.is_empty() => Some(Cow::Borrowed(name)),
+        _ => {
+            let only = surface.services.inference.startup_model();
+            only.map(Cow::Owned).or(named.map(Cow::Borrowed))
+        }
+    }
+}
+
+fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer, Error> {
+    let Call {
+        surface,
+        head,
+        target,
+        captures,
+        id,
+    } = *call;
+    let service = &surface.services.inference;
+    let query = if flavour.takes_query {
+        target.query()?
+    } else {
+        Query::default()
+    };
+    // Before the model is looked up, as in the original: a broken form is a broken form.
+    let content = Content::read(head.content_type(), payload.bytes())?;
+    let body_length = payload.bytes().len();
+    let name = match captures.model {
+        Some(model) => Cow::Borrowed(model),
+        None => name_outside_body(surface, &query)
+            .or_else(|| content.text("model_name", payload.bytes()).map(Cow::Owned))
+            .ok_or_else(|| Error::BadRequest("Parameter model_name is required.".to_owned()))?,
+    };
+    let (model, place, body) = match payload {
+        Payload::Bytes(bytes) => {
+            let model = service.lookup(&name, captures.version)?;
+            (model, BodyPlace::Here(bytes), Body::None)
+        }
+        Payload::Arena { model, block } => {
+            (model, BodyPlace::Arena(body_length), Body::Arena(block))
+        }
+    };
+    if head.method() == "OPTIONS" {
+        let document = description::prediction(&name);
+        return Ok(Answer::Now(Response::json(200, &document)));
+    }
+    let inputs = content.inputs(&query, place);
+    let spelled = Spelled::new(&head, body_length);
+    let mut headers = spelled.headers(&head);
+    if flavour.has_url_path {
+        headers.push(("url_path", captures.rest));
+    }
+    if let Some(explain) = flavour.explain {
+        headers.push(("explain", explain));
+    }
+    let pending = service.submit(InferenceRequest {
+        model,
+        requested_version: captures.version,
+        id,
+        headers: &headers,
+        inputs: &inputs,
+        body,
+    })?;
+    Ok(Answer::Reply(pending))
+}
+
+/// Header texts that are not in the request as such.
+struct Spelled {
+    /// Values with letters outside ASCII, in order.
+    decoded: Vec<String>,
+    /// Length of the body when no header gives it.
+    length: Option<String>,
+}
+
+impl Spelled {
+    fn new(head: &HeadView<'_>, body_length: usize) -> Self {
+        let mut decoded = Vec::new();
+        if !head.is_ascii() {
+            let values = head.headers().map(|(_, value)| value);
+            decoded.extend(values.filter(|value| !value.is_ascii()).map(latin1));
+        }
+        let length = match head.framing() {
+            Framing::Chunked => Some(body_length.to_string()),
+            Framing::Length(_) | Framing::None => None,
+        };
+        Self { decoded, length }
+    }
+
+    /// The client's headers as the handler sees them. The server has dealt with `Expect` and
+    /// `Transfer-Encoding`, so they are gone, and a length is always there.
+    fn headers<'a>(&'a self, head: &HeadView<'a>) -> Vec<(&'a str, &'a str)> {
+        // Room for url_path, explain and content-length.
+        let mut headers = Vec::with_capacity(head.header_count() + 3);
+        let mut decoded = self.decoded.iter();
+        for (name, value) in head.headers() {
+            let text = if value.is_ascii() {
+                std::str::from_utf8(value).unwrap_or_default()
+            } else {
+                decoded.next().map_or("", String::as_str)
+            };
+            if !name.eq_ignore_ascii_case("transfer-encoding")
+                && !name.eq_ignore_ascii_case("expect")
+            {
+                headers.push((name, text));
+            }
+        }
+        match (&self.length, head.framing()) {
+            (Some(length), _) => headers.push(("content-length", length)),
+            (None, Framing::None) => headers.push(("content-length", "0")),
+            _ => {}
+        }
+        headers
+    }
+}
+
+/// Headers of a request without a body for a handler, in memory of their own.
+pub(super) fn owned_headers(call: &Call<'_>) -> Vec<(String, String)> {
+    let spelled = Spelled::new(&call.head, 0);
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    spelled.headers(&call.head).into_iter().map(own).collect()
+}
+
+/// `/ping`
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
+pub(super) fn ping(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    Ok(Answer::Now(match call.surface.services.health.ping() {
+        Health::Healthy => Response::status_text(200, "Healthy"),
+        Health::Unhealthy => Response::status_text(500, "Unhealthy"),
+    }))
+}
+
+/// `OPTIONS /` and `/api-description`
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
+pub(super) fn api_description(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    let document = description::server(call.surface.connector);
+    Ok(Answer::Now(Response::json(200, &document)))
+}
+
+/// `/metrics`: empty while all metrics go to log files.
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
+pub(super) fn metrics(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    Ok(Answer::Now(Response::text(METRICS_TYPE, Bytes::new())))
+}
+
+/// A path that exists only to hide others.
+pub(super) fn not_found(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    Err(Error::ResourceNotFound)
+}

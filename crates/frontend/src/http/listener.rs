@@ -1,0 +1,421 @@
+//! Sockets: binding, accepting, ending.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::Connector;
+use super::answer::Surface;
+use super::connection::{self, Door};
+use super::limits::Limits;
+use super::response::CorsHeaders;
+use super::tls::{self, TlsError};
+use super::wire::Wire;
+use crate::config::{Address, BoundAddresses, Config};
+use crate::service::Services;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept: without file descriptors the next one would fail as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What the access log shows for a peer without an address.
+const LOCAL_PEER: &str = "127.0.0.1";
+
+/// Why a listener could not be opened.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("Failed to bind to address: {address}: {source}")]
+    Address {
+        /// The address as configured.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The key material of a TLS listener is unusable.
+    #[error("Failed to bind to address: {address}: {source}")]
+    Tls {
+        /// The address as configured.
+        address: String,
+        /// What is wrong.
+        source: TlsError,
+    },
+}
+
+/// All REST listeners, bound and not yet serving.
+#[derive(Debug)]
+pub struct Listeners {
+    list: Vec<Listener>,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Listener {
+    connector: Connector,
+    socket: ListeningSocket,
+    tls: Option<Tls>,
+}
+
+/// A TLS acceptor that can be shown.
+#[derive(Clone)]
+struct Tls(TlsAcceptor);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Tls")
+    }
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a unix socket; removed when this is dropped.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Nobody can be told when a file of ours has gone already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Binds every listener that the configuration asks for. Inference and management on the same
+/// address share one listener, unless the port is 0, which means "another one" each time. Has to
+/// be called inside a tokio runtime.
+///
+/// # Errors
+/// [`BindError`], with the address as configured.
+pub fn bind(config: &Config) -> Result<Listeners, BindError> {
+    let mut list = Vec::new();
+    let mut open = |address: &Address, connector| -> Result<(), BindError> {
+        list.push(Listener::open(address, connector, config)?);
+        Ok(())
+    };
+    let is_any_port = matches!(config.inference_address, Address::Tcp { port: 0, .. });
+    if config.inference_address == config.management_address && !is_any_port {
+        let connector = Connector {
+            metrics: config.metrics_address.is_some(),
+            ..Connector::COMBINED
+        };
+        open(&config.inference_address, connector)?;
+    } else {
+        open(&config.inference_address, Connector::INFERENCE)?;
+        open(&config.management_address, Connector::MANAGEMENT)?;
+    }
+    if let Some(address) = &config.metrics_address {
+        open(address, Connector::METRICS)?;
+    }
+    Ok(Listeners {
+        list,
+        limits: Limits::default(),
+    })
+}
+
+impl Listeners {
+    /// The same listeners with another patience.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The addresses that were really bound; `None` for unix sockets and absent listeners.
+    pub fn addresses(&self) -> BoundAddresses {
+        let address = |serves: fn(&Connector) -> bool| {
+            let listener = self.list.iter().find(|one| serves(&one.connector))?;
+            listener.local_address()
+        };
+        BoundAddresses {
+            inference: address(|connector| connector.inference),
+            management: address(|connector| connector.management),
+            metrics: address(|connector| *connector == Connector::METRICS),
+        }
+    }
+
+    /// Serves until `shutdown` becomes true (or its sender is gone) and all connections are done:
+    /// running requests finish, with `connection: close`; idle connections end at once.
+    pub async fn serve(self, services: Services, shutdown: watch::Receiver<bool>) {
+        // Connections hold senders; when the last is gone, all are done.
+        let (alive, mut all_done) = mpsc::channel::<Infallible>(1);
+        let mut tasks = JoinSet::new();
+        for listener in self.list {
+            let door = Arc::new(Door {
+                surface: Surface {
+                    connector: listener.connector,
+                    services: services.clone(),
+                },
+                cors: CorsHeaders::new(&services.config.cors),
+                limits: self.limits,
+                max_request_size: services.config.max_request_size,
+            });
+            let acceptor = Acceptor {
+                door,
+                tls: listener.tls,
+                shutdown: shutdown.clone(),
+                alive: alive.clone(),
+            };
+            match listener.socket {
+                ListeningSocket::Tcp(socket) => {
+                    tasks.spawn(acceptor.accept_tcp(socket));
+                }
+                ListeningSocket::Unix(socket, file) => {
+                    tasks.spawn(acceptor.accept_unix(socket, file));
+                }
+            }
+        }
+        drop(alive);
+        while tasks.join_next().await.is_some() {}
+        let _: Option<Infallible> = all_done.recv().await;
+    }
+}
+
+impl Listener {
+    fn open(address: &Address, connector: Connector, config: &Config) -> Result<Self, BindError> {
+        let failed = |source| BindError::Address {
+            address: address_text(address),
+            source,
+        };
+        let (socket, tls) = match address {
+            Address::Unix(path) => (open_unix(path).map_err(failed)?, None),
+            Address::Tcp { host, port, tls } => {
+                let tls = if *tls {
+                    let acceptor = tls::acceptor(config.tls.as_ref());
+                    Some(Tls(acceptor.map_err(|source| BindError::Tls {
+                        address: address_text(address),
+                        source,
+                    })?))
+                } else {
+                    None
+                };
+                (open_tcp(host, *port).map_err(failed)?, tls)
+            }
+        };
+        Ok(Self {
+            connector,
+            socket,
+            tls,
+        })
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            ListeningSocket::Tcp(socket) => socket.local_addr().ok(),
+            ListeningSocket::Unix(..) => None,
+        }
+    }
+}
+
+fn open_tcp(host: &str, port: u16) -> io::Result<ListeningSocket> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        let opened = (|| {
+            let socket = Socket::new(
+                Domain::for_address(address),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        })();
+        match opened {
+            Ok(socket) => return TcpListener::from_std(socket.into()).map(ListeningSocket::Tcp),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn open_unix(path: &Path) -> io::Result<ListeningSocket> {
+    remove_stale_socket(path)?;
+    let socket = StdUnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    let file = SocketFile(path.to_owned());
+    Ok(ListeningSocket::Unix(UnixListener::from_std(socket)?, file))
+}
+
+/// Removes the socket file of a server that is gone; anything else is left alone.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket
+        && let Err(error) = StdUnixStream::connect(path)
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        return fs::remove_file(path);
+    }
+    Ok(())
+}
+
+fn address_text(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port, tls } => {
+            let scheme = if *tls { "https" } else { "http" };
+            format!("{scheme}://{host}:{port}")
+        }
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// Accepts connections of one listener.
+struct Acceptor {
+    door: Arc<Door>,
+    tls: Option<Tls>,
+    shutdown: watch::Receiver<bool>,
+    alive: mpsc::Sender<Infallible>,
+}
+
+impl Acceptor {
+    async fn accept_tcp(self, socket: TcpListener) {
+        let mut stopping = self.shutdown.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stops| *stops) => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.spawn_tcp(stream, peer),
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    async fn accept_unix(self, socket: UnixListener, _file: SocketFile) {
+        let mut stopping = self.shutdown.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stops| *stops) => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
+                    let alive = self.alive.clone();
+                    tokio::spawn(async move {
+                        connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
+                        drop(alive);
+                    });
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    fn spawn_tcp(&self, stream: TcpStream, peer: SocketAddr) {
+        // Both options only make things better; a connection works without them.
+        let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(15));
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
+        let (tls, alive) = (self.tls.clone(), self.alive.clone());
+        let remote = format!("/{peer}");
+        tokio::spawn(async move {
+            match tls {
+                None => connection::serve(stream, door, remote, shutdown).await,
+                Some(Tls(acceptor)) => {
+                    serve_tls(stream, &acceptor, door, remote, shutdown).await;
+                }
+            }
+            drop(alive);
+        });
+    }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    door: Arc<Door>,
+    remote: String,
+    shutdown: watch::Receiver<bool>,
+) {
+    let mut first = [0];
+    let patience = door.limits.handshake;
+    match tokio::time::timeout(patience, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if tls::is_handshake(first[0]) => {}
+        Ok(Ok(1)) if first[0].is_ascii_alphabetic() => {
+            return refuse_plain_text(stream, &door).await;
+        }
+        _ => return,
+    }
+    match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => connection::serve(stream, door, remote, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(remote, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(remote, "TLS handshake took too long"),
+    }
+}
+
+async fn refuse_plain_text(stream: TcpStream, door: &Door) {
+    let response = tls::plain_text_refusal();
+    let mut head = Vec::new();
+    response.write_head(&mut head, None, &door.cors, true);
+    let mut wire = Wire::new(stream, door.limits);
+    if wire.write_all(&head, response.body()).await.is_ok() {
+        wire.close().await;
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let ListeningSocket::Tcp(socket) = open_tcp("127.0.0.1", 0).unwrap() else {
+            panic!("not a TCP socket");
+        };
+        let port = socket.local_addr().unwrap().port();
+        assert_ne!(port, 0);
+        let error = BindError::Address {
+            address: address_text(&Address::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port,
+                tls: false,
+            }),
+            source: open_tcp("127.0.0.1", port).unwrap_err(),
+        };
+        let expected = format!("Failed to bind to address: http://127.0.0.1:{port}: ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(StdUnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a dropped listener leaves its file");
+        let first = open_unix(&path).unwrap();
+        assert!(open_unix(&path).is_err());
+        drop(first);
+        assert!(!path.exists());
+        fs::write(&path, "not a socket").unwrap();
+        assert!(open_unix(&path).is_err());
+        assert!(path.exists());
+    }
+}
