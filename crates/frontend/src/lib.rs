@@ -15,11 +15,8 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod http;
-<<<<<<< HEAD
 pub mod janitor;
 pub mod launch;
-=======
->>>>>>> a83ec31 (Serve REST over a connection loop of our own)
 pub mod model;
 pub mod server;
 pub mod service;
