@@ -105,7 +105,8 @@ pub struct Flags {
     #[arg(long, visible_alias = "ncs")]
     pub no_config_snapshots: bool,
 
-    /// Accepted for compatibility; `TorchServe` plug-ins are Java classes, which tserve cannot load
+    /// Accepted for compatibility; the plug-ins of the original are Java classes, which tserve
+    /// cannot load
     #[arg(long, visible_alias = "ppath", value_name = "PATH")]
     pub plugins_path: Option<String>,
 

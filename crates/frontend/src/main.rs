@@ -48,6 +48,9 @@ fn serve(prepared: &Prepared) -> ExitCode {
             .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
+    if let Err(error) = &served {
+        tracing::error!("{error}");
+    }
     // The last lines are written before anything is said about the end.
     drop(guard);
     match served {
