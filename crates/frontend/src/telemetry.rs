@@ -89,6 +89,7 @@ impl Telemetry {
         let (guard, problems) = writer::spawn(&folders, queues, bell, io::stdout())?;
         let subscriber = tracing_subscriber::registry().with(filter).with(server_log);
         tracing_subscriber::util::SubscriberInitExt::try_init(subscriber)?;
+        server_log::include_panics();
         for note in notes.iter().chain(&problems) {
             tracing::warn!("{note}");
         }

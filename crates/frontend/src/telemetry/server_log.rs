@@ -23,6 +23,16 @@ where
         .with_writer(ToQueue(queue))
 }
 
+/// Lets panics reach the server log too, with the place they happened at; what is printed about
+/// them otherwise stays.
+pub(super) fn include_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("{panic}");
+        usual(panic);
+    }));
+}
+
 /// `<timestamp> [<level>] <thread> <target> - <message> <fields>`, repeated for each line of text.
 struct Format;
 
