@@ -1,0 +1,75 @@
+"""The worker process: ``python -m tserve_worker``, started by the server with open sockets."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from tserve_worker import _ts_names
+
+# Also in processes that a handler starts with multiprocessing, which run this file again.
+_ts_names.install()
+
+logger = logging.getLogger("tserve_worker")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the inherited file descriptors from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tserve_worker",
+        description="Runs one model for tserve, which starts this process by itself.",
+    )
+    for name, text in (
+        ("control", "socket for lifecycle messages, one JSON object per line"),
+        ("link", "shared memory with the rings and the reply area"),
+        ("arena", "shared memory with the requests"),
+        ("wake", "eventfd that wakes the server"),
+    ):
+        parser.add_argument(f"--{name}-fd", type=int, required=True, metavar="N", help=text)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load one model and serve it until the server closes the link.
+
+    Returns:
+        the exit status: 0 after an orderly end, 1 when the model did not load.
+    """
+    from tserve_worker import _environment, _loop
+    from tserve_worker._control import Control, LoadRequest
+    from tserve_worker._native import Link
+
+    options = parse_arguments(arguments)
+    descriptors = options.link_fd, options.arena_fd, options.wake_fd, options.control_fd
+    for descriptor in descriptors:
+        # Programs that a handler starts have no business with the server's memory.
+        os.set_inheritable(descriptor, False)
+    _environment.leave_boot_directory()
+    _environment.start_logging()
+    decode = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
+    link = Link(*descriptors, decode)
+    control = Control(options.control_fd)
+    control.hello()
+    logger.info("[PID]%d", os.getpid())
+    logger.info("Python runtime: %s", platform.python_version())
+    message = control.receive()
+    if message is None:
+        return 0
+    request = LoadRequest.from_message(message)
+    sys.argv = _environment.worker_arguments(sys.argv[1:])
+    _environment.enter_model(request)
+    model = _loop.load(control, request)
+    if model is None:
+        return 1
+    logger.info("Torch worker started.")
+    _loop.run(link, model)
+    logger.info("Frontend disconnected.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

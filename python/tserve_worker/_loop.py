@@ -1,0 +1,133 @@
+"""Receive a batch, call the handler, send the answers, until the server closes the link."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from tserve_worker._context import RequestProcessor
+from tserve_worker._reply import ReplyChannel
+from tserve_worker.errors import InvalidReplyError, PredictionException
+
+if TYPE_CHECKING:
+    from tserve_worker._control import Control, LoadRequest
+    from tserve_worker._loader import LoadedModel
+    from tserve_worker._protocol import Batch, Item, Link
+
+logger = logging.getLogger(__name__)
+
+PREDICTION_METRIC = "PredictionTime"
+
+
+def load(control: Control, request: LoadRequest) -> LoadedModel | None:
+    """Load the handler and tell the server how that went.
+
+    Returns:
+        the model, or None after a failure, which ends the worker.
+    """
+    from tserve_worker._loader import load_model
+
+    logger.info("model_name: %s, batchSize: %d", request.model_name, request.batch_size)
+    try:
+        model = load_model(request)
+    except BaseException as exc:
+        # Even a handler that calls sys.exit while it loads owes its user the reason.
+        logger.error("Backend worker process died.")
+        _print_traceback(exc)
+        control.failed(exc, request.model_dir)
+        return None
+    control.loaded()
+    return model
+
+
+def run(link: Link, model: LoadedModel) -> None:
+    """Serve batches until the server closes the link."""
+    while (batch := link.recv()) is not None:
+        answer(batch, model)
+
+
+def answer(batch: Batch, model: LoadedModel) -> None:
+    """Call the handler with one batch and send what came of it.
+
+    A handler that raises fails its own batch and nothing else; only ``SystemExit`` and
+    ``KeyboardInterrupt`` end the worker, as they do in TorchServe.
+    """
+    context = model.context
+    context.request_ids = batch.ids
+    context.request_processor = [RequestProcessor(headers) for headers in batch.headers]
+    context.metrics.set_request_ids(batch.ids)
+    channel = ReplyChannel(batch, context)
+    context.cl_socket = channel
+    started = time.perf_counter()
+    try:
+        result = model.entry_point(batch.data, context)
+        duration_ms = round((time.perf_counter() - started) * 1000, 2)
+        context.metrics.add_time(PREDICTION_METRIC, duration_ms, None, "ms")
+        items = channel.encode(result)
+    except (SystemExit, KeyboardInterrupt):
+        logger.exception("Backend worker process died.")
+        raise
+    except Exception as exc:
+        # Whatever a handler raises is its answer to the batch, and the worker must survive it.
+        code, message = explain_failure(exc, context.model_name, len(batch.ids))
+        _send_error(channel, code, message, len(batch.ids))
+    else:
+        _send(channel, items)
+
+
+def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:
+    """Choose status and message for a batch that failed, and log the details.
+
+    Source: TorchServe ``ts/service.py``; the substring "CUDA" means 507 in any exception.
+    """
+    if isinstance(error, InvalidReplyError):
+        logger.warning("model: %s, batch size %d: %s", model, size, error)
+        return error.code, error.public_message
+    if isinstance(error, PredictionException):
+        logger.error("model: %s, prediction error: %s", model, error, exc_info=error)
+        return _status(error.error_code), str(error.message)
+    if isinstance(error, MemoryError) or "CUDA" in _text(error):
+        logger.error("model: %s, out of resources: %s", model, _text(error), exc_info=error)
+        return 507, "Out of resources"
+    logger.warning("Invoking custom service failed.", exc_info=error)
+    return 503, "Prediction failed"
+
+
+def _send(channel: ReplyChannel, items: list[Item]) -> None:
+    """Send the answers, or an error in their place when they can never fit."""
+    try:
+        channel.send(items)
+    except OverflowError as exc:
+        logger.error("response not sent: %s", exc)
+        channel.send_error(500, "Response is too large")
+
+
+def _send_error(channel: ReplyChannel, code: int, message: str, size: int) -> None:
+    """Fail the batch; an error that carries the status of success becomes one, as it always did."""
+    if code == 200:
+        channel.send([("error", 200, None, {}) for _ in range(size)])
+    else:
+        channel.send_error(code, message)
+
+
+def _status(code: Any) -> int:
+    """Return a usable HTTP status, 500 for anything else."""
+    return code if isinstance(code, int) and 100 <= code <= 999 else 500
+
+
+def _text(error: Exception) -> str:
+    """Return an exception's text, even of one whose ``__str__`` raises."""
+    try:
+        return str(error)
+    except Exception:  # a broken __str__ must not replace the error it belongs to
+        return type(error).__name__
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print the whole traceback where the server puts it into the model log."""
+    import sys
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()

@@ -1,0 +1,44 @@
+"""The shapes that pass between the loop and the compiled link."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Item = tuple["bytes | bytearray | str", int, "str | None", dict[str, str]]
+"""The answer to one request: body, HTTP status, reason phrase (None: the default), headers."""
+
+Headers = dict[str, Any]
+"""Headers of one request; a parameter's name maps to ``{"content-type": ...}``."""
+
+Row = dict[str, Any]
+"""Inputs of one request by name."""
+
+
+class Batch(Protocol):
+    """One batch of requests, 1 <= B <= batch_size, and the way to answer it."""
+
+    @property
+    def ids(self) -> dict[int, str]:
+        """Request ids by index in the batch."""
+
+    @property
+    def headers(self) -> list[Headers]:
+        """Headers, one dict per request."""
+
+    @property
+    def data(self) -> list[Row]:
+        """Inputs, one dict per request: what the handler gets as ``data``."""
+
+    def reply(self, code: int, message: str, items: list[Item] | None, last: bool = True) -> None:
+        """Send the answers of all requests, or with ``items=None`` one error for all of them.
+
+        Raises:
+            OverflowError: the frame can never fit the reply area; nothing was sent.
+        """
+
+
+class Link(Protocol):
+    """The worker's end of the link to the server."""
+
+    def recv(self) -> Batch | None:
+        """Wait for the next batch; None when the server has closed the link."""

@@ -1,0 +1,230 @@
+"""From what a handler returns to what the link sends.
+
+Source: TorchServe ``otf_message_handler.py`` and ``service.py``, for types and messages.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tserve_worker.errors import InvalidReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tserve_worker._context import Context, RequestProcessor
+    from tserve_worker._protocol import Batch, Item
+
+SUCCESS = "Prediction success"
+STREAM_NEXT = "ts_stream_next"
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class ReplyChannel:
+    """The way back to the server for one batch; what handlers see as ``cl_socket``."""
+
+    def __init__(self, batch: Batch, context: Context) -> None:
+        """Answer ``batch`` with the statuses and headers that ``context`` has."""
+        self._batch = batch
+        self._context = context
+
+    def encode(self, result: object) -> list[Item]:
+        """Turn what the handler returned into one answer per request.
+
+        Raises:
+            InvalidReplyError: the result cannot be sent.
+        """
+        return self._items(check_result(result, len(self._batch.ids)), streaming=False)
+
+    def send(self, items: list[Item]) -> None:
+        """Send all answers, which ends the batch.
+
+        Raises:
+            OverflowError: they can never fit the reply area; nothing was sent.
+        """
+        self._batch.reply(200, SUCCESS, items)
+
+    def send_part(self, part: Any, request_ids: Iterable[int], code: int, message: str) -> None:
+        """Send one chunk for every request of the batch; more will follow.
+
+        Args:
+            part: indexable by the keys of ``request_ids``.
+            request_ids: indexes, normally those of ``context.request_ids``.
+            code: 200, or the status that fails the whole batch.
+            message: what the client reads when ``code`` is not 200.
+
+        Raises:
+            InvalidReplyError: a chunk cannot be sent, or requests of the batch are left out.
+        """
+        if code != 200:
+            self._batch.reply(code, message, None)
+            return
+        indexes = list(request_ids)
+        if sorted(indexes) != sorted(self._batch.ids):
+            raise InvalidReplyError(
+                503,
+                "number of batch response mismatched",
+                f"chunks for requests {indexes} in a batch of {len(self._batch.ids)}",
+            )
+        values = [part[index] for index in sorted(indexes)]
+        self._batch.reply(200, message, self._items(values, streaming=True), last=False)
+
+    def send_error(self, code: int, message: str) -> None:
+        """Fail every request of the batch."""
+        self._batch.reply(code, message, None)
+
+    def close(self) -> None:
+        """Refuse: in TorchServe this broke the worker's connection, which nobody can want."""
+        raise RuntimeError("the link to the server belongs to the worker")
+
+    def _items(self, values: list[Any], *, streaming: bool) -> list[Item]:
+        """Encode one value per request and put status and headers beside it."""
+        processors = self._context.request_processor
+        criteria = self._context.stopping_criteria
+        items = []
+        for index, value in enumerate(values):
+            body = encode(value)
+            processor = processors[index]
+            headers = processor.get_response_headers()
+            mark_stream(headers, value, streaming, criterion_for(criteria, index))
+            items.append((body, *check_status(processor, index), check_headers(headers, index)))
+        return items
+
+
+def check_result(result: object, expected: int) -> list[Any]:
+    """Return the handler's result, one value per request.
+
+    Raises:
+        InvalidReplyError: it is not a list, or not of the batch's length.
+    """
+    if not isinstance(result, list):
+        raise InvalidReplyError(
+            503,
+            "Invalid model predict output",
+            f"the handler returned {type(result).__name__}, not a list with one item per request",
+        )
+    if len(result) != expected:
+        raise InvalidReplyError(
+            503,
+            "number of batch response mismatched",
+            f"the handler returned {len(result)} items for a batch of {expected}",
+        )
+    return result
+
+
+def encode(value: Any) -> bytes | bytearray | str:
+    """Turn one item of the handler's result into the body of an answer.
+
+    bytes and str go as they are, tensors as ``torch.save`` writes them, anything else as JSON:
+    two-space indent, ASCII-escaped, NaN allowed.
+
+    Raises:
+        InvalidReplyError: the value is nothing of these, or refers to itself.
+    """
+    if isinstance(value, (bytes, bytearray)):
+        return value
+    if isinstance(value, str):
+        return _utf8(value)
+    # A handler without torch has no tensors, and torch is not loaded for its sake.
+    torch = sys.modules.get("torch")
+    tensor = getattr(torch, "Tensor", None)
+    if torch is not None and tensor is not None and isinstance(value, tensor):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        return buffer.getvalue()
+    try:
+        return json.dumps(value, indent=2)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise _unsupported(f"{type(value).__name__} is not JSON: {exc}") from exc
+
+
+def check_status(processor: RequestProcessor, index: int) -> tuple[int, str | None]:
+    """Return status and reason phrase as they may go into a status line.
+
+    Raises:
+        InvalidReplyError: the status is no number of three digits, or the phrase no clean text.
+    """
+    code: Any = processor.get_response_status_code()
+    phrase: Any = processor.get_response_status_phrase()
+    if not isinstance(code, int):
+        code = getattr(code, "__index__", lambda: None)()
+    if code is None or not 100 <= code <= 999:
+        got = processor.get_response_status_code()
+        raise _bad_response(index, f"status {got!r} is not a number from 100 to 999")
+    if phrase and not _is_clean(phrase):
+        raise _bad_response(index, f"reason phrase {phrase!r} is not a text of one line")
+    return int(code), phrase or None
+
+
+def check_headers(headers: dict[Any, Any], index: int) -> dict[str, str]:
+    """Return the headers of an answer, all of them names and values that may be sent.
+
+    Raises:
+        InvalidReplyError: a name is no HTTP token, or a value not a str of one line.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise _bad_response(index, f"{name!r} is not the name of a header")
+        if not _is_clean(value):
+            raise _bad_response(index, f"header {name!r} has {value!r}, not a text of one line")
+    return headers
+
+
+def mark_stream(headers: dict[str, str], value: Any, streaming: bool, criterion: Any) -> None:
+    """Say in the answer's headers whether more chunks follow.
+
+    Args:
+        headers: of one answer; changed in place.
+        value: the chunk, which the criterion judges.
+        streaming: an intermediate chunk; there is always more.
+        criterion: called with the chunk: True ends the stream, False goes on, None is no stream.
+    """
+    if streaming:
+        headers[STREAM_NEXT] = "true"
+    elif callable(criterion):
+        is_last = criterion(value)
+        if is_last is not None:
+            headers[STREAM_NEXT] = "false" if is_last else "true"
+    elif headers.get(STREAM_NEXT) == "true":
+        headers[STREAM_NEXT] = "false"
+
+
+def criterion_for(criteria: Any, index: int) -> Any:
+    """Pick the stopping criterion of one request; None where there is none.
+
+    Criteria stay on the context until the handler replaces them, so they may be those of an
+    earlier, smaller batch.
+    """
+    if criteria is None:
+        return None
+    try:
+        return criteria[index]
+    except (IndexError, KeyError):
+        return None
+
+
+def _is_clean(value: object) -> bool:
+    """Tell whether a value is a text of one line without control characters."""
+    return isinstance(value, str) and not _FORBIDDEN_IN_VALUE.search(value)
+
+
+def _utf8(value: str) -> bytes:
+    """Encode a text; lone surrogates have no encoding."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError as exc:
+        raise _unsupported(f"text is not Unicode: {exc}") from exc
+
+
+def _unsupported(detail: str) -> InvalidReplyError:
+    return InvalidReplyError(503, "Unsupported model output data type.", detail)
+
+
+def _bad_response(index: int, detail: str) -> InvalidReplyError:
+    return InvalidReplyError(503, "Invalid response status or header", f"request {index}: {detail}")

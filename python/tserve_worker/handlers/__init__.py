@@ -1,0 +1,12 @@
+"""The packaged handlers, known as ``ts.torch_handler``; only these modules need torch."""
+
+BUILTIN = (
+    "base_handler",
+    "image_classifier",
+    "image_segmenter",
+    "object_detector",
+    "text_classifier",
+)
+"""Names that archives may give for a handler of their own."""
+
+__all__ = ["BUILTIN"]

@@ -1,0 +1,1 @@
+"""Small tools for handlers, known to them as ``ts.utils``."""
