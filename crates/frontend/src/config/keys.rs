@@ -40,6 +40,9 @@ pub(super) enum Env {
     Gated(&'static str),
     /// Always.
     Always(&'static str),
+    /// Always, as a switch: on when the variable is exactly the second text, off when it is any
+    /// other text.
+    Switch(&'static str, &'static str),
 }
 
 /// Whether a key has an effect.
@@ -164,7 +167,11 @@ mod tests {
         let mut variables = HashSet::new();
         for key in all() {
             assert!(names.insert(key.name), "{} is there twice", key.name);
-            if let Env::Enabled(name) | Env::Gated(name) | Env::Always(name) = key.env {
+            if let Env::Enabled(name)
+            | Env::Gated(name)
+            | Env::Always(name)
+            | Env::Switch(name, _) = key.env
+            {
                 assert!(variables.insert(name), "{name} is there twice");
             }
         }

@@ -213,7 +213,7 @@ fn apply_environment(
     for key in keys::all() {
         let (name, applies, switch) = match key.env {
             Env::None => continue,
-            Env::Always(name) => (name, true, ""),
+            Env::Always(name) | Env::Switch(name, _) => (name, true, ""),
             Env::Enabled(name) => (name, is_enabled, "enable_envvars_config=true"),
             Env::Gated(name) => (
                 name,
@@ -221,9 +221,16 @@ fn apply_environment(
                 "enable_envvars_config=true and use_env_allowed_urls=true",
             ),
         };
-        let Some(value) = (sources.environment)(name) else {
+        let Some(mut value) = (sources.environment)(name) else {
             continue;
         };
+        if let Env::Switch(_, on) = key.env {
+            // An empty variable is as good as none; the original lets it switch the key off.
+            if value.is_empty() {
+                continue;
+            }
+            value = (value == on).to_string();
+        }
         if applies {
             apply(draft, key, &value, &Place::Variable(name), warnings)?;
         } else {

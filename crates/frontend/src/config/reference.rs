@@ -60,6 +60,7 @@ fn row(page: &mut String, key: &Key) {
         Env::Enabled(name) => format!("`{name}`"),
         Env::Gated(name) => format!("`{name}` (see `use_env_allowed_urls`)"),
         Env::Always(name) => format!("`{name}` (always)"),
+        Env::Switch(name, on) => format!("`{name}` (always; `{on}` = `true`)"),
     };
     let cells = [
         format!("`{}`", key.name),

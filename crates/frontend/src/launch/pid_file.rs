@@ -1,7 +1,9 @@
 //! The file that names the running server: one server per temporary folder.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
@@ -48,7 +50,10 @@ impl PidFile {
                 Occupant::Stranger => Found::Stranger,
                 Occupant::Server(instance) => Found::Running(instance),
             },
-            Ok(None) | Err(_) => Found::Orphan,
+            Ok(None) => Found::Orphan,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Found::Orphan,
+            // Another user's, most likely: it is left alone.
+            Err(_) => Found::Stranger,
         }
     }
 
@@ -58,7 +63,10 @@ impl PidFile {
     /// followed and nobody reads half a number.
     pub(super) fn write(&self, pid: u32) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // Others may know which process serves.
+        let mut file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(folder)?;
         write!(file, "{pid}")?;
         file.persist(&self.path)?;
         Ok(())
@@ -107,6 +115,8 @@ mod tests {
         }
         pid_file.write(std::process::id()).unwrap();
         assert!(matches!(pid_file.look(), Found::Nothing));
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(matches!(pid_file.look(), Found::Orphan));
         pid_file.write(1).unwrap();
         assert!(matches!(pid_file.look(), Found::Stranger));
     }

@@ -85,11 +85,15 @@ pub(super) fn prepare(
     if let Some(file) = &flags.cpp_log_config {
         must_be_file("--cpp-log-config", &real_path(file))?;
     }
+    let mut warnings = loaded.warnings;
+    if file.is_none() && !flags.no_config_snapshots {
+        warnings.extend(unread_snapshots(&config.log_location));
+    }
     config.temp_dir = temp_dir;
     config.log_config = flags.log_config.as_ref().map(Into::into);
     Ok(Prepared {
         config,
-        warnings: loaded.warnings,
+        warnings,
         pid_file: None,
     })
 }
@@ -123,6 +127,20 @@ pub(super) fn in_background(pid_file: &PidFile, err: &mut dyn Write) -> io::Resu
         return Ok(1);
     }
     Ok(0)
+}
+
+/// What to say about snapshots that the original would have restored.
+fn unread_snapshots(logs: &Path) -> Option<String> {
+    let folder = logs.join("config");
+    let is_snapshot = |name: &std::ffi::OsStr| Path::new(name).extension() == Some("cfg".as_ref());
+    let mut names = std::fs::read_dir(&folder).ok()?.flatten();
+    names.any(|entry| is_snapshot(&entry.file_name())).then(|| {
+        format!(
+            "the snapshots in {} are not restored: not built yet: snapshots; say that this is \
+             wanted with --no-config-snapshots",
+            folder.display()
+        )
+    })
 }
 
 /// What the flags set, as keys.
@@ -244,6 +262,20 @@ mod tests {
         assert_eq!(
             refusal(&flags, &none),
             "--cpp-log-config file not found: /no/p"
+        );
+    }
+
+    #[test]
+    fn snapshots_that_are_not_restored_are_mentioned() {
+        let logs = tempfile::tempdir().unwrap();
+        assert_eq!(unread_snapshots(logs.path()), None);
+        std::fs::create_dir(logs.path().join("config")).unwrap();
+        assert_eq!(unread_snapshots(logs.path()), None);
+        std::fs::write(logs.path().join("config/20250307-startup.cfg"), "").unwrap();
+        assert!(
+            unread_snapshots(logs.path())
+                .unwrap()
+                .contains("are not restored")
         );
     }
 

@@ -103,16 +103,10 @@ pub(super) const GROUP: Group = Group {
             "ts_open_inference_protocol",
             form::BOOLEAN,
             Some("false"),
-            "The Open Inference Protocol (KServe v2). The variable switches it on when it is \
-             exactly `oip`.",
-            |_, text| {
-                if text == "oip" {
-                    return Ok(());
-                }
-                boolean(text).map(drop)
-            },
+            "The Open Inference Protocol (KServe v2).",
+            |_, text| boolean(text).map(drop),
         )
-        .env_as(Env::Always("TS_OPEN_INFERENCE_PROTOCOL"))
+        .env_as(Env::Switch("TS_OPEN_INFERENCE_PROTOCOL", "oip"))
         .planned("the Open Inference Protocol"),
     ],
 };

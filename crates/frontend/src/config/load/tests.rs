@@ -331,3 +331,13 @@ fn a_snapshot_is_read_as_a_config_file() {
     assert_eq!(scene.warnings().len(), 1);
     assert!(scene.warnings()[0].contains("model_snapshot has no effect yet"));
 }
+
+#[test]
+fn the_open_inference_protocol_is_switched_by_one_word() {
+    let warned = |value: &str| {
+        let scene = Scene::new("").env("TS_OPEN_INFERENCE_PROTOCOL", value);
+        scene.warnings()
+    };
+    assert!(warned("oip")[0].contains("ts_open_inference_protocol has no effect yet"));
+    assert!(warned("anything").is_empty() && warned("").is_empty());
+}
