@@ -60,6 +60,17 @@ impl Connector {
         metrics: true,
     };
 
+    /// The name for the log.
+    fn name(self) -> &'static str {
+        if self.inference {
+            "Inference"
+        } else if self.management {
+            "Management"
+        } else {
+            "Metrics"
+        }
+    }
+
     fn serves(self, api: Api) -> bool {
         match api {
             Api::Every => true,

@@ -1,8 +1,10 @@
 //! One connection: requests in, answers out, in order.
 //!
-//! Parsing is in `head.rs` and `chunked.rs`, bytes and deadlines in `wire.rs`, rules in the
-//! services; this file is the order of events. `docs/adr/0001-http-connection-loop.md` says why
+//! Parsing is in `head.rs` and `chunked.rs`, bytes and deadlines in `wire.rs`, reading requests in
+//! `intake.rs`, rules in the services; this file is the order of events. `docs/adr/0001-http-connection-loop.md` says why
 //! there is a loop of our own.
+
+mod intake;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,33 +14,25 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tserve_shm::Block;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use self::intake::{Failure, Place};
 use super::answer::{Answer, Surface};
-use super::chunked::ChunkedDecoder;
-use super::head::{Expect, Framing, Head, HeadScanner, HeadView, Malformed};
-use super::inference;
-use super::limits::{Limits, Pace};
+use super::head::{Expect, Framing, Head, HeadView};
+use super::limits::Limits;
 use super::response::{CorsHeaders, Response};
-use super::routes::{self, BodyUse, Call, Payload};
+use super::routes::{self, Call, Payload};
 use super::target::Target;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
-use crate::service::{PendingReply, ServedModel};
+use crate::service::PendingReply;
 use crate::telemetry::AccessLine;
 
-/// Longest body that stays in the read buffer; longer ones have a place of their own.
-const BUFFERED_BODY: u64 = 16 * 1024;
-/// How much a body in the server's memory grows at once, so that a length that lies costs nothing.
-const BODY_STEP: usize = 256 * 1024;
 /// Memory for bodies and replies that is kept between requests.
 const KEPT_MEMORY: usize = 64 * 1024;
 /// Replies up to this size are written together with their heads.
 const JOINED_REPLY: usize = 16 * 1024;
-/// How far the next requests are read while an answer is awaited.
-const READ_AHEAD: usize = 64 * 1024;
 /// What the access log shows for a request that could not be parsed.
 const BAD_REQUEST: (&str, &str, &str) = ("GET", "/bad-request", "HTTP/1.0");
 
@@ -106,56 +100,9 @@ enum End {
     Said,
 }
 
-/// Why no request could be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// The connection ended.
-    End(End),
-    /// It is not HTTP.
-    Malformed,
-    /// It came too slowly.
-    TooSlow,
-    /// A body without a length grew too large.
-    TooLarge,
-}
-
-impl From<Malformed> for Failure {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
-    }
-}
-
-impl From<WireError> for Failure {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Closed => Self::End(End::Gone),
-            WireError::TimedOut => Self::TooSlow,
-        }
-    }
-}
-
 impl From<WireError> for End {
     fn from(_: WireError) -> Self {
         Self::Gone
-    }
-}
-
-/// Where a body goes, and where it is afterwards.
-enum Place {
-    /// Behind its head in the read buffer; this many bytes.
-    Buffer(usize),
-    /// In [`Connection::body`].
-    Heap,
-    /// In the memory of its model.
-    Arena(Arc<ServedModel>, Block),
-    /// Nowhere: the route does not look at it.
-    Nowhere,
-}
-
-impl Place {
-    /// Whether the head is still in the read buffer.
-    fn has_head(&self) -> bool {
-        matches!(self, Self::Buffer(_))
     }
 }
 
@@ -258,115 +205,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    /// Waits for a whole head; returns its length in the buffer.
-    async fn read_head(&mut self) -> Result<usize, Failure> {
-        let mut scanner = HeadScanner::default();
-        let mut deadline = None;
-        loop {
-            if let Some(end) = scanner.find_end(self.wire.buffer.data())? {
-                return Ok(end);
-            }
-            self.flush().await.map_err(Failure::End)?;
-            if scanner.is_blank(self.wire.buffer.data()) {
-                if *self.shutdown.borrow() {
-                    return Err(Failure::End(End::Said));
-                }
-                let idle = Instant::now() + self.wire.limits().idle;
-                let stop: Pin<&mut (dyn Future<Output = ()> + Send)> = self.stop.as_mut();
-                match self.wire.fill_until(idle, Some(stop)).await {
-                    Ok(_) => {}
-                    Err(WireError::TimedOut) => return Err(Failure::End(End::Said)),
-                    Err(WireError::Closed) => return Err(Failure::End(End::Gone)),
-                }
-            } else {
-                let limit = self.wire.limits().head;
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-                self.wire.fill_until(deadline, None).await?;
-            }
-        }
-    }
-
-    /// Decides where the body goes. Large ones go where the model will read them.
-    fn place(&self, length: Option<u64>) -> Result<Place, Error> {
-        let Some(length) = length else {
-            return Ok(Place::Heap);
-        };
-        // The limit of bodies was checked, and it fits the address space.
-        let room = usize::try_from(length).unwrap_or(usize::MAX);
-        if length <= BUFFERED_BODY {
-            return Ok(Place::Buffer(room));
-        }
-        let surface = &self.door.surface;
-        let head = self.head.view(self.wire.buffer.data());
-        let target = Target::parse(head.target())?;
-        let (route, captures) = routes::find(surface.connector, head.method(), target.path())?;
-        if route.body == BodyUse::Ignored {
-            return Ok(Place::Nowhere);
-        }
-        let room = inference::room(surface, route, &head, &target, &captures, room)?;
-        Ok(match room {
-            Some((model, block)) => Place::Arena(model, block),
-            None => Place::Heap,
-        })
-    }
-
-    async fn read_body(&mut self, goal: &mut Place, length: Option<u64>) -> Result<(), Failure> {
-        if !goal.has_head() {
-            self.kept_head.clear();
-            let head = &self.wire.buffer.data()[..self.head.len];
-            self.kept_head.extend_from_slice(head);
-            self.wire.buffer.consume(self.head.len);
-        }
-        match (goal, length) {
-            (Place::Buffer(length), _) => {
-                let total = self.head.len + *length;
-                if self.wire.buffer.data().len() < total {
-                    self.wire.buffer.reserve(total);
-                    let mut pace = Pace::start(self.wire.limits());
-                    while self.wire.buffer.data().len() < total {
-                        let count = self.wire.fill_until(pace.deadline(), None).await?;
-                        pace.moved(count);
-                    }
-                }
-            }
-            (Place::Arena(_, block), _) => self.wire.read_exact(block).await?,
-            (Place::Nowhere, length) => self.wire.discard(length.unwrap_or(0)).await?,
-            (Place::Heap, Some(length)) => {
-                self.body.clear();
-                let mut left = usize::try_from(length).unwrap_or(usize::MAX);
-                while left > 0 {
-                    let step = left.min(BODY_STEP);
-                    let start = self.body.len();
-                    self.body.resize(start + step, 0);
-                    self.wire.read_exact(&mut self.body[start..]).await?;
-                    left -= step;
-                }
-            }
-            (Place::Heap, None) => self.read_chunks().await?,
-        }
-        Ok(())
-    }
-
-    async fn read_chunks(&mut self) -> Result<(), Failure> {
-        self.body.clear();
-        let mut decoder = ChunkedDecoder::default();
-        let mut pace = Pace::start(self.wire.limits());
-        loop {
-            let body = &mut self.body;
-            let input = self.wire.buffer.data();
-            let used = decoder.decode(input, |run| body.extend_from_slice(run))?;
-            self.wire.buffer.consume(used);
-            if self.body.len() as u64 > self.door.max_request_size {
-                return Err(Failure::TooLarge);
-            }
-            if decoder.is_done() {
-                return Ok(());
-            }
-            let count = self.wire.fill_until(pace.deadline(), None).await?;
-            pace.moved(count);
-        }
-    }
-
     /// The current head with its bytes.
     fn view(&self, is_in_buffer: bool) -> HeadView<'_> {
         self.head.view(if is_in_buffer {
@@ -405,18 +243,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn await_reply(&mut self, mut pending: PendingReply) -> Result<Response, End> {
         let wire = &mut self.wire;
         let mut reply = pin!(pending.wait());
+        let mut has_ended = false;
         let outcome = poll_fn(|context| {
             if let Poll::Ready(outcome) = reply.as_mut().poll(context) {
                 return Poll::Ready(Ok(outcome));
             }
-            while wire.buffer.data().len() < READ_AHEAD {
-                match wire.poll_fill(context) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => break,
-                }
-            }
-            Poll::Pending
+            wire.poll_gone(context, &mut has_ended)
+                .map(|()| Err(End::Gone))
         })
         .await?;
         Ok(match outcome {

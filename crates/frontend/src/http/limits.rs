@@ -16,6 +16,9 @@ pub struct Limits {
     pub progress_bytes: usize,
     /// Longest wait for a client to take note that its connection is over.
     pub linger: Duration,
+    /// How long a request is kept whose client has closed its half of the connection: most such
+    /// clients are gone, some only have nothing more to say.
+    pub half_close: Duration,
     /// Longest TLS handshake.
     pub handshake: Duration,
 }
@@ -29,6 +32,7 @@ impl Default for Limits {
             progress: Duration::from_secs(30),
             progress_bytes: 4096,
             linger: Duration::from_secs(2),
+            half_close: Duration::from_secs(1),
             handshake: Duration::from_secs(10),
         }
     }

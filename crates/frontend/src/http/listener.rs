@@ -156,6 +156,11 @@ impl Listeners {
         let (alive, mut all_done) = mpsc::channel::<Infallible>(1);
         let mut tasks = JoinSet::new();
         for listener in self.list {
+            tracing::info!(
+                "{} API bind to: {}",
+                listener.connector.name(),
+                listener.address()
+            );
             let door = Arc::new(Door {
                 surface: Surface {
                     connector: listener.connector,
@@ -212,6 +217,18 @@ impl Listener {
             socket,
             tls,
         })
+    }
+
+    /// The address that was really bound, as a configuration would name it.
+    fn address(&self) -> String {
+        match &self.socket {
+            ListeningSocket::Unix(_, file) => format!("unix:{}", file.0.display()),
+            ListeningSocket::Tcp(socket) => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                let address = socket.local_addr();
+                address.map_or_else(|_| scheme.to_owned(), |one| format!("{scheme}://{one}"))
+            }
+        }
     }
 
     fn local_address(&self) -> Option<SocketAddr> {

@@ -16,13 +16,17 @@ use super::limits::{Limits, Pace};
 const USUAL_BUFFER: usize = 4096;
 /// Buffers that grew beyond this are given back between requests.
 const KEPT_BUFFER: usize = 64 * 1024;
+/// How far the next requests are read while an answer is awaited.
+const READ_AHEAD: usize = 64 * 1024;
 /// Most bytes that are read only to be thrown away.
 pub(super) const DISCARD_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Why bytes stopped moving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WireError {
-    /// The peer is gone, or the connection failed.
+    /// The peer has closed its half in order; it may still listen.
+    Ended,
+    /// The connection failed.
     Closed,
     /// The peer is too slow.
     TimedOut,
@@ -142,8 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut stop = stop;
         poll_fn(|context| {
             match self.poll_fill(context) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(WireError::Closed)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(WireError::Ended)),
                 Poll::Ready(Ok(count)) => return Poll::Ready(Ok(count)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(WireError::Closed)),
                 Poll::Pending => {}
             }
             if let Some(stop) = &mut stop
@@ -156,8 +161,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         .await
     }
 
+    /// Reads ahead while an answer is prepared; done when the client is gone. A client that only
+    /// closed its own half may still listen and gets a grace period; there is no telling.
+    pub(super) fn poll_gone(
+        &mut self,
+        context: &mut Context<'_>,
+        has_ended: &mut bool,
+    ) -> Poll<()> {
+        while !*has_ended && self.buffer.data().len() < READ_AHEAD {
+            match ready!(self.poll_fill(context)) {
+                Ok(0) => {
+                    *has_ended = true;
+                    self.watchdog.set(Instant::now() + self.limits.half_close);
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        if *has_ended {
+            self.watchdog.poll_expired(context).map(|_| ())
+        } else {
+            Poll::Pending
+        }
+    }
+
     /// Polls one read into the buffer. `Ok(0)` means that the peer has closed.
-    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut target = ReadBuf::new(self.buffer.spare());
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut target))?;
         let count = target.filled().len();
@@ -180,7 +209,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     Poll::Ready(Ok(())) if !room.filled().is_empty() => {
                         Poll::Ready(Ok(room.filled().len()))
                     }
-                    Poll::Ready(_) => Poll::Ready(Err(WireError::Closed)),
+                    Poll::Ready(Ok(())) => Poll::Ready(Err(WireError::Ended)),
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(WireError::Closed)),
                     Poll::Pending => self.watchdog.poll_expired(context).map(Err),
                 }
             })
