@@ -115,6 +115,10 @@ impl Dispatcher {
     ///
     /// # Errors
     /// The job comes back when the queue is full or the model is being removed.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the job moves either way; boxing it would cost every request"
+    )]
     pub fn push(&self, job: Job) -> Result<(), PushError<Job>> {
         self.batcher.push(job)?;
         self.pump();
@@ -254,9 +258,8 @@ impl Dispatcher {
         let Some((place, take)) = matching.choose() else {
             return false;
         };
-        let jobs = match self.next_jobs(matching, take) {
-            Some(jobs) => jobs,
-            None => return false,
+        let Some(jobs) = self.next_jobs(matching, take) else {
+            return false;
         };
         let batch = Batch::new(matching.next_batch_id, jobs);
         matching.next_batch_id += 1;
@@ -380,3 +383,6 @@ impl DueTime {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,9 +56,8 @@ impl Code {
             Self::DeadlineExceeded => 504,
             Self::Conflict => 409,
             Self::Unavailable => 503,
-            Self::OutOfResources => 507,
             // 413 would tell a client that its request was too large, which it was not.
-            Self::Worker(413) => 507,
+            Self::Worker(413) | Self::OutOfResources => 507,
             Self::Worker(status) => status,
             Self::Internal => 500,
         }

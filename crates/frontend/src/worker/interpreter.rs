@@ -32,13 +32,8 @@ pub fn find_interpreter(configured: Option<&Path>) -> Result<PathBuf, Interprete
         named,
         virtual_environment,
     ];
-    let on_path = std::env::var_os("PATH")
-        .map(|path| {
-            std::env::split_paths(&path)
-                .map(|dir| dir.join("python3"))
-                .collect()
-        })
-        .unwrap_or_else(Vec::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("python3"));
     let mut tried = String::new();
     for candidate in candidates.into_iter().flatten().chain(on_path) {
         if candidate.is_file() {

@@ -334,7 +334,7 @@ impl Supervisor {
                 Some(status) => died(status),
                 None => failure(500, reason),
             },
-            Event::Broken(reason) => failure(500, reason),
+            Event::Broken(how) => failure(500, how),
             Event::TimeOut => {
                 let limit = self.context.settings.response_timeout;
                 failure(500, format!("no response within {} s", limit.as_secs_f64()))

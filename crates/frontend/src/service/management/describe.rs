@@ -15,6 +15,10 @@ use crate::worker::{WorkerState, WorkerStatus};
 /// One model version, in the order in which clients see the fields.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the fields are those of the API"
+)]
 struct VersionDescription<'a> {
     model_name: &'a str,
     model_version: &'a str,

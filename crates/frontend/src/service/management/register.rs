@@ -28,6 +28,9 @@ const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// Longest installation of a model's requirements.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// Most requests in one batch; what a worker's link has room for.
+const MAX_BATCH: usize = 65_536;
+
 /// Least memory that requests of one model version may take.
 const MIN_ARENA_BYTES: u64 = 256 << 20;
 
@@ -169,13 +172,14 @@ impl ManagementService {
         located: LocatedArchive,
         archive: UnpackedArchive,
         identity: Identity,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Result<ServedModel, Error> {
         let state = &self.state;
+        // A batch cannot be larger than what may wait, whatever was asked for.
+        let most = settings.job_queue_size.clamp(1, MAX_BATCH);
+        settings.batch_size = settings.batch_size.clamp(1, most as u32);
         let policy = Policy {
-            batch_size: usize::try_from(settings.batch_size)
-                .ok()
-                .and_then(NonZeroUsize::new)
+            batch_size: NonZeroUsize::new(settings.batch_size as usize)
                 .unwrap_or(NonZeroUsize::MIN),
             max_batch_delay: settings.max_batch_delay,
         };
