@@ -14,6 +14,7 @@ impl ManagementService {
     /// Registers the models of `load_models` and starts their workers, without waiting for them
     /// to load. What cannot be registered is reported and left out.
     pub async fn load_startup_models(&self) {
+        self.state.store.sweep();
         let wanted = match &self.state.config.startup_models {
             StartupModels::None => Vec::new(),
             StartupModels::List(models) => models.clone(),
