@@ -45,6 +45,7 @@ class Command:
             name: value for name, value in os.environ.items() if not name.startswith(("TS_", "LOG"))
         }
         self.environment.update(TMPDIR=str(self.tmp), TEMP=str(self.tmp))
+        self.runs = 0
         self.started: list[subprocess.Popen[bytes]] = []
 
     def config(self, text: str = "", name: str = "test.properties") -> str:
@@ -54,7 +55,8 @@ class Command:
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end. Output goes to files, which a background server may keep open."""
-        out, err = self.cwd / "out", self.cwd / "err"
+        self.runs += 1
+        out, err = (self.tmp / f"{self.runs}.{name}" for name in ("out", "err"))
         with out.open("w") as stdout, err.open("w") as stderr:
             done = subprocess.run(
                 [self.binary, *words],
