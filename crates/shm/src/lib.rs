@@ -37,6 +37,8 @@
 
 mod arena;
 mod error;
+#[cfg(not(any(loom, miri)))]
+mod inherit;
 mod layout;
 pub mod local;
 mod memory;
@@ -64,6 +66,7 @@ pub use self::{
 };
 #[cfg(not(any(loom, miri)))]
 pub use self::{
+    inherit::{adopt_fd, duplicate_fd},
     server::{WorkerFds, create_link},
     watch::{ORDERLY_EXIT, watch_server},
 };

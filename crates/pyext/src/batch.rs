@@ -1,0 +1,204 @@
+//! `Batch`: the requests of one batch as handlers expect them, and the way back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use pyo3::{
+    exceptions::{PyRuntimeError, PyValueError},
+    intern,
+    prelude::*,
+    types::{PyDict, PyList, PyString},
+};
+use tserve_shm::{ReplyError, ReplyItemRef, Submission, WorkerLink, wire::RequestView};
+
+use crate::{
+    errors::{malformed, reply_failed},
+    link::SIGNAL_CHECK,
+    payload::Answer,
+    values::Decoder,
+};
+
+/// Replies up to this size are copied without letting other threads at the interpreter: getting it
+/// back may cost a whole switch interval of 5 ms.
+const ATTACHED_COPY_BYTES: usize = 1 << 20;
+
+/// Requests that the server submitted together.
+#[pyclass(frozen, module = "tserve_worker._native")]
+#[derive(Debug)]
+pub(crate) struct Batch {
+    link: Arc<WorkerLink>,
+    submission_id: u64,
+    size: usize,
+    is_answered: AtomicBool,
+    /// Request ids by index.
+    #[pyo3(get)]
+    ids: Py<PyDict>,
+    /// One dict of headers per request.
+    #[pyo3(get)]
+    headers: Py<PyList>,
+    /// One dict of inputs per request.
+    #[pyo3(get)]
+    data: Py<PyList>,
+}
+
+impl Batch {
+    /// Copies a batch out of the arena.
+    pub(crate) fn new(
+        py: Python<'_>,
+        link: &Arc<WorkerLink>,
+        decoder: &Decoder,
+        submission: &Submission,
+    ) -> PyResult<Self> {
+        let ids = PyDict::new(py);
+        let headers = PyList::empty(py);
+        let data = PyList::empty(py);
+        for (index, job) in submission.jobs.iter().enumerate() {
+            let request = link.request(job).map_err(malformed)?;
+            ids.set_item(index, request.id())?;
+            headers.append(request_headers(py, &request)?)?;
+            data.append(request_data(py, link, decoder, &request)?)?;
+        }
+        Ok(Self {
+            link: Arc::clone(link),
+            submission_id: submission.batch_id,
+            size: submission.jobs.len(),
+            is_answered: AtomicBool::new(false),
+            ids: ids.unbind(),
+            headers: headers.unbind(),
+            data: data.unbind(),
+        })
+    }
+}
+
+#[pymethods]
+impl Batch {
+    fn __len__(&self) -> usize {
+        self.size
+    }
+
+    /// Send the answers, or with `last=False` some of them.
+    #[pyo3(signature = (code, message, items, last=true))]
+    fn reply(
+        &self,
+        py: Python<'_>,
+        code: u32,
+        message: &str,
+        items: Option<Vec<Bound<'_, PyAny>>>,
+        last: bool,
+    ) -> PyResult<()> {
+        let answers: Vec<Answer<'_>> = items
+            .unwrap_or_default()
+            .iter()
+            .map(Answer::extract)
+            .collect::<PyResult<_>>()?;
+        if answers.len() > self.size {
+            return Err(PyValueError::new_err(format!(
+                "{} answers to a batch of {} requests",
+                answers.len(),
+                self.size
+            )));
+        }
+        let headers: Vec<Vec<(&str, &str)>> = answers
+            .iter()
+            .map(Answer::header_pairs)
+            .collect::<PyResult<_>>()?;
+        let items: Vec<ReplyItemRef<'_>> = (0_u32..)
+            .zip(answers.iter().zip(&headers))
+            .map(|(index, (answer, headers))| answer.item(index, headers))
+            .collect::<PyResult<_>>()?;
+        self.send(py, code, message, &items, last)
+    }
+}
+
+impl Batch {
+    fn send(
+        &self,
+        py: Python<'_>,
+        code: u32,
+        message: &str,
+        items: &[ReplyItemRef<'_>],
+        last: bool,
+    ) -> PyResult<()> {
+        // Claimed first, so that two threads cannot both send a last reply.
+        if self.is_answered.swap(last, Ordering::AcqRel) {
+            self.is_answered.store(true, Ordering::Release);
+            return Err(PyRuntimeError::new_err("the batch was answered already"));
+        }
+        let outcome = self.send_claimed(py, code, message, items, last);
+        if outcome.is_err() {
+            self.is_answered.store(false, Ordering::Release);
+        }
+        outcome
+    }
+
+    fn send_claimed(
+        &self,
+        py: Python<'_>,
+        code: u32,
+        message: &str,
+        items: &[ReplyItemRef<'_>],
+        last: bool,
+    ) -> PyResult<()> {
+        let try_for = |timeout: Duration| {
+            self.link.reply_within(
+                Some(timeout),
+                self.submission_id,
+                code,
+                message,
+                last,
+                items,
+            )
+        };
+        let payload_bytes: usize = items.iter().map(|item| item.body.len()).sum();
+        if payload_bytes <= ATTACHED_COPY_BYTES {
+            match try_for(Duration::ZERO) {
+                Err(ReplyError::TimedOut) => {}
+                other => return other.map_err(reply_failed),
+            }
+        }
+        loop {
+            match py.detach(|| try_for(SIGNAL_CHECK)) {
+                Err(ReplyError::TimedOut | ReplyError::Interrupted) => py.check_signals()?,
+                other => return other.map_err(reply_failed),
+            }
+        }
+    }
+}
+
+/// An entry with the content type of every input, then the headers, which win.
+fn request_headers<'py>(
+    py: Python<'py>,
+    request: &RequestView<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let headers = PyDict::new(py);
+    for input in request.inputs() {
+        let entry = PyDict::new(py);
+        entry.set_item(intern!(py, "content-type"), input.content_type)?;
+        headers.set_item(input.name, entry)?;
+    }
+    for (name, value) in request.headers() {
+        headers.set_item(name, value)?;
+    }
+    Ok(headers)
+}
+
+/// The inputs by name; of repeated ones the last.
+fn request_data<'py>(
+    py: Python<'py>,
+    link: &WorkerLink,
+    decoder: &Decoder,
+    request: &RequestView<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let data = PyDict::new(py);
+    for input in request.inputs() {
+        let bytes = link.value(&input.value).map_err(malformed)?;
+        let value = decoder.value(py, request.id(), input, bytes)?;
+        data.set_item(PyString::new(py, input.name), value)?;
+    }
+    Ok(data)
+}

@@ -1,0 +1,124 @@
+"""The worker's end of the link to its server: shared memory, read and written natively.
+
+One :class:`Link` per process. Its :meth:`Link.recv` yields a :class:`Batch` whose ``data`` and
+``headers`` are what TorchServe handlers expect; :meth:`Batch.reply` sends the answers back. Both
+release the interpreter while they wait.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias, final
+
+Payload: TypeAlias = bytes | bytearray | memoryview | str
+Headers: TypeAlias = dict[str, str] | Sequence[tuple[str, str]]
+Item: TypeAlias = tuple[Payload, int, str | None, Headers]
+
+__version__: str
+"""Version of the extension; the same as the server's."""
+
+LAYOUT_VERSION: int
+"""Version of the shared-memory layout; a link of another version is refused."""
+
+class ReplyTooLarge(OverflowError):
+    """A reply cannot fit into the reply area, even when that is empty.
+
+    Nothing was sent, so the batch can still be answered, for instance with an error.
+    """
+
+class LinkClosed(ConnectionError):
+    """The server does not listen on this link any more; nothing was sent."""
+
+@final
+class Link:
+    """A worker's end of the link to its server."""
+
+    def __new__(
+        cls, link_fd: int, arena_fd: int, wake_fd: int, control_fd: int, decode: bool
+    ) -> Link:
+        """Map the shared memory and start to watch the server.
+
+        A native thread watches the control socket without needing the interpreter. When the server
+        hangs up after it has closed the link, the process gets two seconds to end by itself, then it
+        exits with status 0. When it hangs up without having closed the link, it has died: the
+        worker's process group is killed (only the process, if it leads no group).
+
+        Args:
+            link_fd: The link segment; taken over and closed.
+            arena_fd: The request arena, open for reading; taken over and closed.
+            wake_fd: The eventfd that wakes the server; taken over.
+            control_fd: The control socket; duplicated, so it stays the caller's, who may read it.
+            decode: Whether JSON and text inputs are decoded; else every input is a bytearray.
+
+        Raises:
+            OSError: A descriptor is not open or cannot be mapped.
+            RuntimeError: The segment is no link of this version.
+        """
+
+    def recv(self) -> Batch | None:
+        """Wait for the next batch.
+
+        The interpreter is released while nothing is there, and signal handlers run.
+
+        Returns:
+            The batch, or None when the server has closed the link.
+
+        Raises:
+            RuntimeError: The shared memory is damaged; the worker should end.
+            KeyboardInterrupt: Or whatever else a signal handler raises.
+        """
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed the link."""
+
+@final
+class Batch:
+    """Requests that the server submitted together, copied out of shared memory."""
+
+    @property
+    def ids(self) -> dict[int, str]:
+        """Request ids by index in the batch."""
+
+    @property
+    def headers(self) -> list[dict[str, object]]:
+        """Headers of each request.
+
+        First an entry ``{"content-type": type}`` under the name of each input, then all headers as
+        they came; a header wins over an input of the same name, a later header over an earlier one.
+        """
+
+    @property
+    def data(self) -> list[dict[str, object]]:
+        """Inputs of each request by name; of a repeated name the last.
+
+        The value depends on the content type, compared case-sensitively and without parameters:
+        ``application/json`` is parsed; a type starting with ``text`` becomes a str, decoded as
+        UTF-8; everything else is a bytearray. What does not decode is a bytearray, too, with a
+        warning in the log. The objects are the caller's own and may be changed.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of requests."""
+
+    def reply(
+        self, code: int, message: str, items: Sequence[Item] | None, last: bool = True
+    ) -> None:
+        """Send answers straight into the reply area; wait while it is full.
+
+        ``bytes`` and ``str`` are copied once; ``bytearray`` and ``memoryview`` twice, since another
+        thread may change them meanwhile.
+
+        Args:
+            code: 200, or the code of the failure that befell the whole batch.
+            message: What to say about ``code``.
+            items: For request 0, 1, ... its payload, HTTP status, reason phrase (None for the
+                default one) and response headers; None for no items.
+            last: Whether the batch is answered with this; False to send more later.
+
+        Raises:
+            ReplyTooLarge: The reply area is too small; the batch can still be answered.
+            LinkClosed: The server does not listen any more.
+            RuntimeError: The batch was answered already.
+            TypeError: A payload, header or phrase is of the wrong type.
+            ValueError: There are more items than requests.
+            KeyboardInterrupt: Or whatever a signal handler raises while waiting; nothing was sent.
+        """
