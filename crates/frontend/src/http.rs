@@ -81,3 +81,6 @@ impl Connector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

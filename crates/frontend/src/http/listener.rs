@@ -194,7 +194,7 @@ impl Listeners {
 impl Listener {
     fn open(address: &Address, connector: Connector, config: &Config) -> Result<Self, BindError> {
         let failed = |source| BindError::Address {
-            address: address_text(address),
+            address: address.to_string(),
             source,
         };
         let (socket, tls) = match address {
@@ -203,7 +203,7 @@ impl Listener {
                 let tls = if *tls {
                     let acceptor = tls::acceptor(config.tls.as_ref());
                     Some(Tls(acceptor.map_err(|source| BindError::Tls {
-                        address: address_text(address),
+                        address: address.to_string(),
                         source,
                     })?))
                 } else {
@@ -280,16 +280,6 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
         return fs::remove_file(path);
     }
     Ok(())
-}
-
-fn address_text(address: &Address) -> String {
-    match address {
-        Address::Tcp { host, port, tls } => {
-            let scheme = if *tls { "https" } else { "http" };
-            format!("{scheme}://{host}:{port}")
-        }
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 /// Accepts connections of one listener.
@@ -410,11 +400,12 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         assert_ne!(port, 0);
         let error = BindError::Address {
-            address: address_text(&Address::Tcp {
+            address: Address::Tcp {
                 host: "127.0.0.1".to_owned(),
                 port,
                 tls: false,
-            }),
+            }
+            .to_string(),
             source: open_tcp("127.0.0.1", port).unwrap_err(),
         };
         let expected = format!("Failed to bind to address: http://127.0.0.1:{port}: ");
