@@ -127,3 +127,42 @@ impl<S> fmt::Debug for Combiner<S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::*;
+
+    #[test]
+    fn a_call_from_inside_is_served_by_another_round() {
+        let gate = Combiner::new(Vec::new());
+        let mut round = 0;
+        gate.run(|rounds| {
+            round += 1;
+            if round < 3 {
+                gate.run(|_| unreachable!("a note does not run its caller's function"));
+            }
+            rounds.push(round);
+        });
+        assert_eq!(gate.into_inner(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_panic_is_passed_on_after_the_notes_are_served_and_the_gate_is_open() {
+        let gate = Combiner::new(0);
+        let mut first = true;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            gate.run(|rounds| {
+                *rounds += 1;
+                if std::mem::take(&mut first) {
+                    gate.run(|_| unreachable!("a note does not run its caller's function"));
+                    panic_any("on purpose");
+                }
+            });
+        }));
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        gate.run(|rounds| *rounds += 1);
+        assert_eq!(gate.into_inner(), 3);
+    }
+}

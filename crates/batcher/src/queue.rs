@@ -132,8 +132,8 @@ impl<T> Producer<T> {
             match ring.claimed.0.compare_exchange_weak(
                 claimed,
                 claimed + 1,
-                Ordering::AcqRel, // SYNC: claim
-                Ordering::Acquire,
+                Ordering::Release, // SYNC: claim
+                Ordering::Acquire, // SYNC: claim
             ) {
                 Ok(_) => break,
                 Err(newer) => claimed = newer,
@@ -166,11 +166,11 @@ impl<T> Producer<T> {
         self.0.is_closed()
     }
 
-    /// The number of values pushed and not popped, at some moment during the call.
+    /// The number of values pushed and not popped; with pushes and pops under way, about that number.
     pub fn len(&self) -> usize {
-        // Read in this order `popped` cannot be ahead of `claimed`, but the consumer may get ahead of both reads.
+        // In this order, and with SYNC: popped, `claimed` is at least `popped`.
         let popped = self.0.popped.0.load(Ordering::Acquire);
-        let claimed = self.0.claimed.0.load(Ordering::Acquire) & !CLOSED;
+        let claimed = self.0.claimed.0.load(Ordering::Relaxed) & !CLOSED;
         usize::try_from(claimed - popped).unwrap_or(usize::MAX)
     }
 
@@ -213,8 +213,8 @@ impl<T> Consumer<T> {
             if let Some(value) = self.pop() {
                 return Some(value);
             }
-            // SYNC: claim. After the mark nobody claims, so these are all the positions there will ever be.
-            if self.ring.claimed.0.load(Ordering::Acquire) <= self.next | CLOSED {
+            // Relaxed: the count beside the mark is final, and the stamps tell when the values are there.
+            if self.ring.claimed.0.load(Ordering::Relaxed) <= self.next | CLOSED {
                 return None;
             }
             yield_now();
@@ -238,30 +238,36 @@ impl<T> Ring<T> {
     }
 
     fn release(&self, count: u64) {
+        if count == 0 {
+            return;
+        }
         let freed = |released| {
             // SYNC: popped, with the store in `pop`. The push that reads our update then knows these values moved out.
             let popped = self.popped.0.load(Ordering::Acquire);
+            let held = popped - released;
             debug_assert!(
-                released + count <= popped,
-                "{count} places released, but only {} are held by popped values",
-                popped - released
+                count <= held,
+                "{count} places released, but popped values hold {held}"
             );
             // `push` relies on this bound for memory safety, hence it is kept whatever the caller does.
-            Some(popped.min(released + count))
+            Some(released + count.min(held))
         };
-        // SYNC: place, with the load in `push`; acquired as well, to see every pop behind the releases counted so far.
-        let _always_some = self
+        // SYNC: place, with the load in `push`. Acquired from other releases as well: `popped` must not look older than
+        // the pops behind the places they freed.
+        let freed = self
             .released
             .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, freed);
+            .fetch_update(Ordering::Release, Ordering::Acquire, freed);
+        debug_assert!(freed.is_ok(), "the update is never declined");
     }
 
     fn close(&self) {
-        self.claimed.0.fetch_or(CLOSED, Ordering::AcqRel); // SYNC: claim
+        // Relaxed: the mark guards no data.
+        self.claimed.0.fetch_or(CLOSED, Ordering::Relaxed);
     }
 
     fn is_closed(&self) -> bool {
-        self.claimed.0.load(Ordering::Acquire) & CLOSED != 0 // SYNC: claim
+        self.claimed.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 }
 
@@ -333,5 +339,79 @@ impl<T> fmt::Debug for Consumer<T> {
             .debug_struct("Consumer")
             .field("popped", &self.next)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{rc::Rc, sync::Arc};
+
+    use super::*;
+
+    #[test]
+    fn values_come_out_in_order_over_many_laps() {
+        for capacity in [1, 2, 3, 5] {
+            let (producer, mut consumer) = bounded(capacity);
+            for first in (0..100).step_by(capacity) {
+                let values = first..first + capacity;
+                values
+                    .clone()
+                    .for_each(|value| producer.push(value).unwrap());
+                assert!(matches!(producer.push(0), Err(PushError::Full(0))));
+                assert!(values.eq(std::iter::from_fn(|| consumer.pop())));
+                consumer.release(capacity);
+            }
+        }
+    }
+
+    #[test]
+    fn a_popped_value_keeps_its_place_until_it_is_released() {
+        let (producer, mut consumer) = bounded(1);
+        producer.push(1).unwrap();
+        assert_eq!(consumer.pop(), Some(1));
+        assert!(producer.is_empty());
+        assert!(matches!(producer.push(2), Err(PushError::Full(2))));
+        producer.release(1);
+        producer.push(2).unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "2 places released"))]
+    fn a_place_nobody_holds_is_not_freed() {
+        let (producer, mut consumer) = bounded(2);
+        producer.push(1).unwrap();
+        producer.push(2).unwrap();
+        consumer.pop();
+        producer.release(2);
+        producer.push(3).unwrap();
+        assert!(producer.push(4).is_err());
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
+        let (producer, mut consumer) = bounded(2);
+        producer.push(1).unwrap();
+        producer.close();
+        assert!(consumer.is_closed());
+        assert!(matches!(producer.push(2), Err(PushError::Closed(2))));
+        assert_eq!(consumer.pop_last(), Some(1));
+        assert_eq!(consumer.pop_last(), None);
+    }
+
+    #[test]
+    fn values_left_behind_are_dropped_with_the_consumer() {
+        let (producer, consumer) = bounded(2);
+        let value = Arc::new(());
+        producer.push(Arc::clone(&value)).unwrap();
+        drop(consumer);
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert!(producer.is_closed());
+    }
+
+    #[test]
+    fn values_that_stay_on_one_thread_need_not_be_send() {
+        let (producer, mut consumer) = bounded(1);
+        producer.push(Rc::new(1)).unwrap();
+        assert_eq!(consumer.pop().as_deref(), Some(&1));
     }
 }

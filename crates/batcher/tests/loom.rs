@@ -37,9 +37,13 @@ fn values_of_two_producers_come_out_once_each() {
         let (producer, mut consumer) = bounded(2);
         let pushers = [1, 2].map(|value| {
             let producer = producer.clone();
-            thread::spawn(move || producer.push(Arc::new(value)).unwrap())
+            thread::spawn(move || {
+                producer.push(Arc::new(value)).unwrap();
+                assert!(producer.len() <= 2);
+            })
         });
         let mut popped = Vec::new();
+        popped.extend(consumer.pop());
         popped.extend(consumer.pop());
         for pusher in pushers {
             pusher.join().unwrap();
@@ -96,22 +100,24 @@ fn a_slot_is_written_again_only_after_its_value_moved_out() {
 }
 
 #[test]
-fn places_released_by_two_threads_are_all_free_again() {
+fn whoever_frees_a_place_can_fill_one() {
     check(|| {
         let (producer, mut consumer) = bounded(2);
-        producer.push(1).unwrap();
-        producer.push(2).unwrap();
-        consumer.pop().unwrap();
+        for value in 1..=2 {
+            producer.push(value).unwrap();
+            consumer.pop().unwrap();
+        }
         let other = {
             let producer = producer.clone();
-            thread::spawn(move || producer.release(1))
+            thread::spawn(move || {
+                producer.release(1);
+                producer.push(3).unwrap();
+            })
         };
-        consumer.pop().unwrap();
         producer.release(1);
-        // One place is free whatever the other thread has done, and here that must be visible.
-        producer.push(3).unwrap();
-        other.join().unwrap();
+        // One place is left whatever the other thread has done, and that must be visible here.
         producer.push(4).unwrap();
+        other.join().unwrap();
         assert!(matches!(producer.push(5), Err(PushError::Full(5))));
     });
 }
