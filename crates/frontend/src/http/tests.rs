@@ -273,7 +273,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let server = Server::start(Limits::default());
     let mut stream = server.connect().await;
     let head = |length: usize| format!("POST /ping HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
-    let largest = [head(100_000).as_bytes(), &[b'x'; 100_000]].concat();
+    let largest = [head(100_000).as_bytes(), &vec![b'x'; 100_000]].concat();
     assert!(
         ask(&mut stream, &largest)
             .await
@@ -284,7 +284,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
         refused,
         "HTTP/1.1 413 Request Entity Too Large\r\ncontent-length: 0\r\n\r\n"
     );
-    stream.write_all(&[b'x'; 100_001]).await.unwrap();
+    stream.write_all(&vec![b'x'; 100_001]).await.unwrap();
     assert!(
         ask(&mut stream, PING).await.starts_with("HTTP/1.1 200 OK"),
         "it goes on"
@@ -295,7 +295,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
         ])
         .await;
     assert!(refused.starts_with("HTTP/1.1 413 ") && refused.contains("connection: close"));
-    let chunk = [b"186a1\r\n", &[b'x'; 100_001][..], b"\r\n0\r\n\r\n"].concat();
+    let chunk = [b"186a1\r\n", &vec![b'x'; 100_001], b"\r\n0\r\n\r\n"].concat();
     let refused = server
         .exchange(&[
             b"POST /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -310,7 +310,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
 async fn an_answer_survives_the_body_that_nobody_reads() {
     let server = Server::start(Limits::default());
     let head = b"POST /predictions/nobody HTTP/1.1\r\nContent-Length: 90000\r\n\r\n";
-    let answer = server.exchange(&[head, &[b'x'; 90_000]]).await;
+    let answer = server.exchange(&[head, &vec![b'x'; 90_000]]).await;
     assert!(answer.starts_with("HTTP/1.1 404 Not Found"), "{answer}");
     assert!(answer.contains("Model not found: nobody"));
     server.stop().await;
