@@ -7,10 +7,8 @@ TorchServe's ``ts/model_loader.py``; where it hides the reason of a failure, thi
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 
 from tserve_worker._context import Context
 from tserve_worker._control import LoadRequest
+from tserve_worker._modules import import_top_level
 from tserve_worker._version import __version__
 from tserve_worker.errors import HandlerNotFoundError, InvalidHandlerError
 from tserve_worker.handlers import BUILTIN
@@ -112,22 +111,6 @@ def import_handler(handler: str | None, model_dir: str) -> tuple[ModuleType, str
         return import_packaged(handler, name, exc), function or "handle"
 
 
-def import_top_level(name: str, model_dir: str) -> ModuleType:
-    """Import a module by bare name, the archive's own before one that is loaded already."""
-    importlib.invalidate_caches()
-    file = Path(model_dir, f"{name}.py")
-    taken = sys.modules.get(name)
-    if taken is not None and file.is_file() and not _is_file_of(taken, file):
-        # The handler is called like a module that the worker itself has loaded (``queue.py``).
-        # Replacing that would break its users, so this one lives beside it.
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is not None and spec.loader is not None:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-    return importlib.import_module(name)
-
-
 def import_packaged(handler: str, name: str, cause: ImportError) -> ModuleType:
     """Import a packaged handler by its raw name, for want of a module in the archive.
 
@@ -192,9 +175,3 @@ def wrap_in_envelope(name: str, entry_point: EntryPoint) -> EntryPoint:
         raise HandlerNotFoundError(f"no request envelope named {name!r}") from exc
     wrapped: EntryPoint = list_classes_from_module(module)[0](entry_point).handle
     return wrapped
-
-
-def _is_file_of(module: ModuleType, file: Path) -> bool:
-    """Tell whether a loaded module came from a file."""
-    origin = getattr(module, "__file__", None)
-    return origin is not None and Path(origin).resolve() == file.resolve()

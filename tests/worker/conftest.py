@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tserve_worker import _environment, _loop, _ts_names
 from tserve_worker._control import LoadRequest
 from tserve_worker._loader import LoadedModel, load_model

@@ -46,7 +46,7 @@ def answer(serve: Callable[..., Any]) -> Callable[..., Any]:
         (math.nan, b"NaN"),
         ([math.inf, -math.inf], b"[\n  Infinity,\n  -Infinity\n]"),
         ({"u": "é"}, b'{\n  "u": "\\u00e9"\n}'),
-        ({1: "one", 2.5: "f", None: "n", True: "t"}, None),
+        ({1: "one", 2.5: "f", None: "n"}, None),
     ],
 )
 def test_item_becomes_body(answer: Callable[..., Any], value: Any, body: bytes | None) -> None:

@@ -1,0 +1,1 @@
+"""Tools for handlers, known to them as ``ts.handler_utils``."""

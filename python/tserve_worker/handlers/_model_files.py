@@ -1,0 +1,115 @@
+"""Choose a device and load a model onto it from the files of an archive."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+from typing import Any
+
+import torch
+
+from tserve_worker._modules import import_top_level
+from tserve_worker.utils.util import list_classes_from_module
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(gpu_id: Any, *, use_xla: bool) -> tuple[str | None, Any]:
+    """Choose the device of a worker.
+
+    CUDA and MPS need an index from the server; Intel GPUs also ``TS_IPEX_GPU_ENABLE=true``.
+
+    Returns:
+        (kind of the device for loading, None for XLA; the device).
+
+    Source: TorchServe ``BaseHandler.initialize``.
+    """
+    if gpu_id is not None and torch.cuda.is_available():
+        device = torch.device("cuda", int(gpu_id))
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            # Tensor cores for float32 products, as TorchServe sets it on import.
+            torch.set_float32_matmul_precision("high")
+        return "cuda", device
+    if os.environ.get("TS_IPEX_GPU_ENABLE", "false").lower() == "true" and _has_xpu():
+        return "xpu", torch.device("xpu", int(gpu_id or 0))
+    if gpu_id is not None and torch.backends.mps.is_available():
+        return "mps", torch.device("mps")
+    if use_xla:
+        xla_model = importlib.import_module("torch_xla.core.xla_model")
+        return None, xla_model.xla_device()
+    return "cpu", torch.device("cpu")
+
+
+def _has_xpu() -> bool:
+    """Tell whether torch sees an Intel GPU."""
+    xpu = getattr(torch, "xpu", None)
+    return xpu is not None and bool(xpu.is_available())
+
+
+def load_torchscript(path: str, device: Any) -> Any:
+    """Load TorchScript onto a device.
+
+    Raises:
+        RuntimeError: the file is not TorchScript; with a hint when it holds plain weights.
+    """
+    if importlib.util.find_spec("torch_tensorrt") is not None:
+        # Registers the operators that modules compiled with TensorRT refer to.
+        importlib.import_module("torch_tensorrt")
+    return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+
+
+def load_eager(model_dir: str, model_file: str, weights: str | None, device: Any) -> Any:
+    """Build the only class of a model file, and load its weights if there are any.
+
+    Raises:
+        RuntimeError: a file is missing, or the weights do not fit.
+        ValueError: the file does not have exactly one class.
+    """
+    path = os.path.join(model_dir, model_file)
+    if not os.path.isfile(path):
+        raise RuntimeError(f"Missing the model.py file: {path}")
+    module = import_top_level(os.path.splitext(model_file)[0], model_dir)
+    classes = list_classes_from_module(module)
+    if len(classes) != 1:
+        names = [found.__name__ for found in classes]
+        raise ValueError(f"Expected only one class as model definition. {model_file} has {names}")
+    model = classes[0]()
+    if weights:
+        model.load_state_dict(torch.load(weights, map_location=device))
+    return model
+
+
+def load_exported(path: str, map_location: str | None, device: Any) -> Any:
+    """Load a shared library that ``torch.export`` and AOTInductor made."""
+    if map_location == "cuda":
+        torch.cuda.set_device(device)
+    return torch._export.aot_load(path, map_location or "cpu")
+
+
+def open_onnx(path: str, map_location: str | None) -> Any:
+    """Open an ONNX model in onnxruntime, on CUDA if the worker has it.
+
+    Returns:
+        an ``InferenceSession``, which the handler's own ``inference`` must call.
+    """
+    onnxruntime = importlib.import_module("onnxruntime")
+    providers = ["CPUExecutionProvider"]
+    if map_location == "cuda":
+        providers.insert(0, "CUDAExecutionProvider")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1
+    return onnxruntime.InferenceSession(path, providers=providers, sess_options=options)
+
+
+def explain(path: str) -> str:
+    """Say why weights of this kind cannot be loaded, and what to do."""
+    name = os.path.basename(path)
+    suffix = os.path.splitext(name)[1]
+    hints = {
+        ".onnx": "install onnxruntime",
+        ".so": "set pt2: {export: {aot_compile: true}} in the model's configuration file",
+    }
+    hint = hints.get(suffix, "archive a state dict together with --model-file")
+    return f"BaseHandler cannot load {name} by itself; hint: {hint}"
