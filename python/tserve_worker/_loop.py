@@ -43,8 +43,12 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
 
 def run(link: Link, model: LoadedModel) -> None:
     """Serve batches until the server closes the link."""
-    while (batch := link.recv()) is not None:
-        answer(batch, model)
+    try:
+        while (batch := link.recv()) is not None:
+            answer(batch, model)
+    except ConnectionError as exc:
+        # A handler's own never gets this far: the link was closed before the answer was sent.
+        logger.warning("answer not sent: %s", exc)
 
 
 def answer(batch: Batch, model: LoadedModel) -> None:
@@ -85,8 +89,8 @@ def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:
         logger.warning("model: %s, batch size %d: %s", model, size, error)
         return error.code, error.public_message
     if isinstance(error, PredictionException):
-        logger.error("model: %s, prediction error: %s", model, error, exc_info=error)
-        return _status(error.error_code), str(error.message)
+        logger.error("model: %s, prediction error", model, exc_info=error)
+        return _status(error.error_code), _text(error.message)
     if isinstance(error, MemoryError) or "CUDA" in _text(error):
         logger.error("model: %s, out of resources: %s", model, _text(error), exc_info=error)
         return 507, "Out of resources"
@@ -116,12 +120,13 @@ def _status(code: Any) -> int:
     return code if isinstance(code, int) and 100 <= code <= 999 else 500
 
 
-def _text(error: Exception) -> str:
-    """Return an exception's text, even of one whose ``__str__`` raises."""
+def _text(value: object) -> str:
+    """Return a text that can be sent, even for an object whose ``__str__`` raises."""
     try:
-        return str(error)
+        text = str(value)
     except Exception:  # a broken __str__ must not replace the error it belongs to
-        return type(error).__name__
+        return type(value).__name__
+    return text.encode(errors="replace").decode()
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -23,7 +23,8 @@ SUCCESS = "Prediction success"
 STREAM_NEXT = "ts_stream_next"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Control characters but tab, and halves of characters, which have no encoding.
+_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 class ReplyChannel:

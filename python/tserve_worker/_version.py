@@ -1,4 +1,4 @@
-"""The version of tserve, as the compiled extension or the installed distribution has it."""
+"""The version of tserve, as the compiled extension has it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import importlib.metadata
 
 
 def _find_version() -> str:
-    """Return the version, or ``0.0.0`` in a source tree where nothing was built."""
+    """Return the extension's version; where it was not built, that of the distribution."""
     try:
-        return importlib.metadata.version("tserve")
-    except importlib.metadata.PackageNotFoundError:
-        return "0.0.0"
+        from tserve_worker import _native
+    except ImportError:
+        try:
+            return importlib.metadata.version("tserve")
+        except importlib.metadata.PackageNotFoundError:
+            return "0.0.0"
+    return _native.__version__
 
 
 __version__ = _find_version()
