@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -119,3 +120,14 @@ def test_the_temporary_folder_is_found_as_python_finds_it(tserve: Command) -> No
     tserve.environment.pop("TMPDIR")
     tserve.pid_file.write_text("nonsense")
     assert "Removing orphan" in tserve.run("--version").stdout
+
+
+def test_a_port_that_is_taken_ends_the_start_with_a_reason(tserve: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        name = tserve.config(f"inference_address=http://127.0.0.1:{port}")
+        done = tserve.run("--foreground", "--model-store", str(tserve.store), "--ts-config", name)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert f"127.0.0.1:{port}" in tserve.log()
+    assert not tserve.pid_file.exists()
