@@ -1,0 +1,121 @@
+"""``TextHandler``: vocabulary, tokenizer and text cleaning.
+
+Source: TorchServe ``ts/torch_handler/text_handler.py``.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import importlib.util
+import os
+import re
+import string
+import unicodedata
+from typing import Any
+
+import torch
+
+from tserve_worker.handler_utils.text_utils import get_tokenizer
+from tserve_worker.handlers import base_handler
+from tserve_worker.handlers._contractions import CONTRACTIONS
+from tserve_worker.utils.util import CLEANUP_REGEX
+
+_CONTRACTION = re.compile(
+    "({})".format("|".join(map(re.escape, CONTRACTIONS))), flags=re.IGNORECASE | re.DOTALL
+)
+
+
+class TextHandler(base_handler.BaseHandler, abc.ABC):
+    """Base of the text handlers.
+
+    Attributes:
+        source_vocab: number of each token.
+        tokenizer: from a text to its tokens.
+        input_text: the text of the running call.
+        lig: captum's layer integrated gradients; None where captum is not installed.
+    """
+
+    def __init__(self) -> None:
+        """Start without a vocabulary."""
+        super().__init__()
+        self.source_vocab: Any = None
+        self.tokenizer: Any = get_tokenizer("basic_english")
+        self.input_text: Any = None
+        self.lig: Any = None
+        self.initialized = None
+
+    def initialize(self, context: Any) -> None:
+        """Load model and vocabulary, and prepare to explain.
+
+        Raises:
+            FileNotFoundError: the archive has no vocabulary.
+        """
+        super().initialize(context)
+        self.initialized = False
+        self.source_vocab = self.source_vocab or torch.load(self.get_source_vocab_path(context))
+        if importlib.util.find_spec("captum") is not None:
+            attr = importlib.import_module("captum.attr")
+            self.lig = attr.LayerIntegratedGradients(self.model, self.model.embedding)
+        self.initialized = True
+
+    def get_source_vocab_path(self, ctx: Any) -> str:
+        """Return the path of the vocabulary: the manifest's ``sourceVocab``, or its usual name.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        properties = ctx.system_properties
+        model_dir = properties.get("model_dir")
+        named = ((ctx.manifest or {}).get("model") or {}).get("sourceVocab")
+        path = named or os.path.join(model_dir, "source_vocab.pt")
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"Missing the source_vocab file: {path}")
+        return str(path)
+
+    def _expand_contractions(self, text: str) -> str:
+        """Write contractions out: "don't" is "do not"; the first letter keeps its case."""
+
+        def expand(match: re.Match[str]) -> str:
+            short = match.group(0)
+            return short[0] + CONTRACTIONS[short.lower()][1:]
+
+        return re.sub("'", "", _CONTRACTION.sub(expand, text))
+
+    def _remove_accented_characters(self, text: str) -> str:
+        """Drop accents, and whatever else is not ASCII."""
+        decomposed = unicodedata.normalize("NFKD", text)
+        return decomposed.encode("ascii", "ignore").decode("utf-8", "ignore")
+
+    def _remove_html_tags(self, text: str) -> str:
+        """Drop tags and entities."""
+        return CLEANUP_REGEX.sub("", text)
+
+    def _remove_punctuation(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method under the name that handlers override, which is misspelt."""
+        return self._remove_puncutation(*args, **kwargs)
+
+    def _remove_puncutation(self, text: str) -> str:
+        """Drop ASCII punctuation."""
+        return text.translate(str.maketrans("", "", string.punctuation))
+
+    def _tokenize(self, text: str) -> Any:
+        """Split a text into tokens."""
+        return self.tokenizer(text)
+
+    def get_word_token(self, input_tokens: Any) -> list[str]:
+        """Return tokens without the mark that byte-pair tokenizers put for a space."""
+        return [token.replace("\u0120", "") for token in input_tokens]
+
+    def summarize_attributions(self, attributions: Any) -> Any:
+        """Scale attributions by the length of their sums over the last dimension.
+
+        Args:
+            attributions: shape (tokens, embedding) or (1, tokens, embedding).
+
+        Returns:
+            the softmax over the second dimension of two, or the first of three, divided by the
+            norm of its sums; same shape.
+        """
+        shares = torch.softmax(attributions, dim=1 if attributions.dim() == 2 else 0)
+        return shares / torch.norm(shares.sum(dim=-1))
