@@ -8,9 +8,11 @@ release the interpreter while they wait.
 from collections.abc import Sequence
 from typing import TypeAlias, final
 
-Payload: TypeAlias = bytes | bytearray | memoryview | str
-Headers: TypeAlias = dict[str, str] | Sequence[tuple[str, str]]
-Item: TypeAlias = tuple[Payload, int, str | None, Headers]
+__all__ = ["LAYOUT_VERSION", "Batch", "Link", "LinkClosed", "ReplyTooLarge", "__version__"]
+
+_Payload: TypeAlias = bytes | bytearray | memoryview | str
+_Headers: TypeAlias = dict[str, str] | Sequence[tuple[str, str]]
+_Item: TypeAlias = tuple[_Payload, int, str | None, _Headers]
 
 __version__: str
 """Version of the extension; the same as the server's."""
@@ -37,7 +39,7 @@ class Link:
         """Map the shared memory and start to watch the server.
 
         A native thread watches the control socket without needing the interpreter. When the server
-        hangs up after it has closed the link, the process gets two seconds to end by itself, then it
+        hangs up after it has closed the link, the process gets two seconds to end by itself, then
         exits with status 0. When it hangs up without having closed the link, it has died: the
         worker's process group is killed (only the process, if it leads no group).
 
@@ -100,7 +102,7 @@ class Batch:
         """Return the number of requests."""
 
     def reply(
-        self, code: int, message: str, items: Sequence[Item] | None, last: bool = True
+        self, code: int, message: str, items: Sequence[_Item] | None, last: bool = True
     ) -> None:
         """Send answers straight into the reply area; wait while it is full.
 

@@ -73,6 +73,7 @@ impl Region {
         })
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn len(&self) -> u64 {
         self.len as u64
     }
