@@ -295,3 +295,6 @@ fn plan(capacity: u64) -> io::Result<(Vec<Class>, u64)> {
     }
     Ok((classes, start))
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests;

@@ -65,3 +65,6 @@ impl ReplySpace {
         self.spans.pop_front();
     }
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests;

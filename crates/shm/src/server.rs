@@ -14,7 +14,7 @@ pub use submitter::{JobRef, Submitter};
 use crate::{
     layout::{LinkConfig, MAGIC},
     memory::LinkMemory,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU32, AtomicU64, Ordering},
     wake::Wakes,
     wire::LAYOUT_VERSION,
 };
@@ -30,6 +30,8 @@ pub(crate) struct ServerLink {
     finished: AtomicU64,
     /// Most batches that the worker was ever seen to have taken.
     started: AtomicU64,
+    /// 1 once the link was closed; the shared flag tells the worker, and is not believed here.
+    is_closed: AtomicU32,
 }
 
 impl ServerLink {
@@ -57,6 +59,7 @@ impl ServerLink {
             submitted: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            is_closed: AtomicU32::new(0),
         });
         (Submitter::new(Arc::clone(&link)), Completions::new(link))
     }
@@ -113,3 +116,6 @@ pub(crate) fn invalid_config() -> io::Error {
         "link depth, max_batch and reply_bytes must be above zero and sane",
     )
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests;

@@ -76,3 +76,6 @@ impl RequestWriter<'_> {
         write_request(out, self.id, self.headers, self.inputs);
     }
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests;

@@ -40,7 +40,7 @@ impl Submitter {
     pub fn submit(&mut self, batch_id: u64, jobs: &[JobRef]) -> Result<(), SubmitError> {
         let memory = &*self.link.memory;
         let control = memory.control();
-        if control.server.0.is_closed.load(Ordering::Relaxed) != 0 {
+        if self.link.is_closed.load(Ordering::Relaxed) != 0 {
             return Err(SubmitError::Closed);
         }
         if jobs.len() as u64 > memory.geometry.max_batch {
@@ -100,6 +100,7 @@ impl Submitter {
 
     /// Tells the worker that no batch will follow; what it has taken it may still answer.
     pub fn close(&self) {
+        self.link.is_closed.store(1, Ordering::Relaxed);
         let control = self.link.memory.control();
         // SYNC: is_closed. The ring below releases it; it is read under the bell's Acquire.
         control.server.0.is_closed.store(1, Ordering::SeqCst);
