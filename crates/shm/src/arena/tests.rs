@@ -75,7 +75,9 @@ fn free_big_blocks_keep_a_warm_budget_of_pages_and_no_more() {
         let mut blocks: Vec<_> = (0..10)
             .map(|_| arena.allocate((5 << 20) + 1).unwrap())
             .collect();
-        blocks.iter_mut().for_each(|block| block.fill(2));
+        for block in &mut blocks {
+            block.fill(2);
+        }
     }
     assert!(resident_bytes(&arena.inner) <= 64 << 20);
     let warm = arena.inner.warm[1].load(Ordering::Relaxed);
@@ -87,7 +89,9 @@ fn small_blocks_have_a_warm_budget_of_their_own() {
     let arena = arena(1 << 30);
     let fill = |len: usize, count: usize| {
         let mut blocks: Vec<_> = (0..count).map(|_| arena.allocate(len).unwrap()).collect();
-        blocks.iter_mut().for_each(|block| block.fill(1));
+        for block in &mut blocks {
+            block.fill(1);
+        }
     };
     fill(16 << 10, 8000);
     fill(4 << 20, 40);
