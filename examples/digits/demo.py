@@ -47,11 +47,9 @@ def relative(path: Path) -> str:
     return os.path.relpath(path, Path.cwd())
 
 
-def run(words: list[str]) -> str:
+def run(words: list[str]) -> None:
     show_command(words)
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    print(done.stdout, end="" if done.stdout.endswith("\n") else "\n", flush=True)
-    return done.stdout
+    subprocess.run(words, check=True, timeout=60)
 
 
 def free_ports(wanted: list[int]) -> list[int]:
@@ -140,7 +138,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], management_port: int) -> N
             ):
                 print(f"ready after {time.monotonic() - begun:.1f} s")
                 return
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise RuntimeError(f"the model was not loaded within {START_DEADLINE_S} s")
 
 
@@ -240,7 +238,8 @@ def main() -> int:
         return 0
     except (RuntimeError, OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
         print(f"\nfailed: {error}\nthe server's last words ({relative(WORK / 'server.log')}):")
-        print((WORK / "server.log").read_text(errors="replace")[-4000:])
+        lines = (WORK / "server.log").read_text(errors="replace").splitlines()
+        print("\n".join([line for line in lines if "ACCESS_LOG" not in line][-40:]))
         return 1
     finally:
         stop(server)

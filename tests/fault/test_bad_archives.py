@@ -63,9 +63,9 @@ def tarred(*members: tuple[str, str, str]) -> bytes:
 
 
 def bomb() -> bytes:
-    """A megabyte that unpacks to a gigabyte."""
+    """A megabyte that unpacks to more than a gigabyte."""
     zeros = bytes(64 << 20)
-    return packed({"handler.py": HANDLER, **{f"{number}.bin": zeros for number in range(16)}})
+    return packed({"handler.py": HANDLER, **{f"{number}.bin": zeros for number in range(17)}})
 
 
 CASES: dict[str, tuple[str, Callable[[], bytes]]] = {

@@ -19,9 +19,14 @@ def segments() -> set[str]:
     return set(os.listdir("/dev/shm"))
 
 
-def leftovers(server: Server) -> list[str]:
-    """Files that the server has left in the folder for temporary files."""
-    return sorted(str(path.relative_to(server.temporary)) for path in server.temporary.rglob("*"))
+def leftovers(server: Server, end: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Files that the server has left in the folder for temporary files.
+
+    A server that is ended by force cannot remove its pid file; the next start does.
+    """
+    allowed = {".model_server.pid"} if end in (signal.SIGKILL, signal.SIGQUIT) else set()
+    found = {str(path.relative_to(server.temporary)) for path in server.temporary.rglob("*")}
+    return sorted(found - allowed)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
@@ -31,30 +36,31 @@ def test_nothing_is_left_behind(start_server, end: signal.Signals, busy: bool) -
     server: Server = start_server({"name": "sleeper", "settings": {"minWorkers": 2}}, "noop")
     assert server.process is not None
     assert len(server.worker_pids("sleeper")) == 2
-    if busy:
-        connection = open_socket(server.port)
-        connection.sendall(
-            b"POST /predictions/sleeper HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n3"
-        )
-        time.sleep(0.3)  # for the worker to begin; the outcome must be the same either way
-    kill(server.process.pid, end)
-    server.process.wait(timeout=20)
+    with open_socket(server.port) as connection:
+        if busy:
+            connection.sendall(
+                b"POST /predictions/sleeper HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n3"
+            )
+            time.sleep(0.3)  # for the worker to begin; the outcome must be the same either way
+        kill(server.process.pid, end)
+        server.process.wait(timeout=20)
     wait_until(lambda: not server.processes(), 15, "workers and janitor are gone")
-    assert leftovers(server) == []
+    assert leftovers(server, end) == []
     assert segments() <= before
 
 
 def test_hung_workers_do_not_outlive_the_server(start_server) -> None:
     server: Server = start_server("trouble")
     body = b'{"kind": "hang in native code"}'
-    connection = open_socket(server.port)
-    connection.sendall(
-        b"POST /predictions/trouble HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-    )
     assert server.process is not None
-    kill(server.process.pid)
-    server.process.wait(timeout=10)
+    with open_socket(server.port) as connection:
+        connection.sendall(
+            b"POST /predictions/trouble HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        time.sleep(0.5)
+        kill(server.process.pid)
+        server.process.wait(timeout=10)
     wait_until(lambda: not server.processes(), 15, "the hung worker is gone")
     assert leftovers(server) == []
 

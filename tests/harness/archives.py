@@ -51,6 +51,8 @@ def build_archive(
         *("--export-path", str(work), "--archive-format", archive_format),
     ]
     if settings:
+        if "minWorkers" in settings:  # alone, it is more than the maximum, which is 0 then
+            settings = {"maxWorkers": settings["minWorkers"], **settings}
         config = work / "model-config.yaml"
         config.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
         words += ["--config-file", str(config)]

@@ -261,5 +261,13 @@ class Server:
         return enough and all(worker["status"] == "READY" for worker in workers)
 
     def wait_until_loaded(self, model: str, seconds: float = 30) -> None:
-        """Waits until the model has all its workers again."""
-        wait_until(lambda: self.is_loaded(model), seconds, f"the workers of {model} are ready")
+        """Waits until the model has all its workers (again)."""
+
+        def is_loaded() -> bool:
+            assert self.is_running(), self.log()
+            try:
+                return self.is_loaded(model)
+            except (OSError, LookupError):  # not listening yet, or not registered yet
+                return False
+
+        wait_until(is_loaded, seconds, f"the workers of {model} are ready")
