@@ -108,6 +108,15 @@ impl ManagementService {
         Self { state, inference }
     }
 
+    /// Models come and go over the API only where the operator allows it.
+    fn require_model_api(&self) -> Result<(), Error> {
+        if self.state.config.enable_model_api {
+            Ok(())
+        } else {
+            Err(Error::MethodNotAllowed)
+        }
+    }
+
     /// Changes the number of workers.
     ///
     /// # Errors
@@ -162,6 +171,7 @@ impl ManagementService {
         model: &str,
         version: Option<&str>,
     ) -> Result<StatusReply, Error> {
+        self.require_model_api()?;
         let (_, served) = self.state.registry.remove(model, version)?;
         let limit = self.state.config.unregister_model_timeout;
         if tokio::time::timeout(limit, retire(&served)).await.is_err() {

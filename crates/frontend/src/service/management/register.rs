@@ -55,6 +55,7 @@ impl ManagementService {
     /// registered already, or, when the client waits, workers that do not load. In each case
     /// nothing is left behind.
     pub async fn register(&self, request: RegisterRequest) -> Result<StatusReply, Error> {
+        self.require_model_api()?;
         let url = request
             .url
             .as_deref()
