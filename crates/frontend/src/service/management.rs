@@ -239,10 +239,10 @@ impl ManagementService {
 /// Answers what waits, lets what runs finish, and ends the workers.
 async fn retire(model: &ServedModel) {
     let context = model.context();
-    // Requests that wait get their turn first, for as long as the drain lasts.
+    // Requests that wait get their turn first, as long as a worker makes headway.
     let deadline = tokio::time::Instant::now() + context.config.drain_timeout;
     while context.dispatcher.waiting() > 0
-        && model.pool.healthy() > 0
+        && model.pool.is_serving()
         && tokio::time::Instant::now() < deadline
     {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

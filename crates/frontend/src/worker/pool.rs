@@ -86,6 +86,12 @@ impl WorkerPool {
             .count()
     }
 
+    /// Whether some worker serves at the moment.
+    pub fn is_serving(&self) -> bool {
+        let members = self.members();
+        members.iter().any(|member| member.status.state() == WorkerState::Ready)
+    }
+
     /// What is known of each worker, oldest first.
     pub fn statuses(&self) -> Vec<Arc<WorkerStatus>> {
         self.members()
