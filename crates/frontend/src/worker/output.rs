@@ -32,8 +32,16 @@ pub(super) fn pump(
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
+            if is_metric(&line) {
+                continue;
+            }
             let text = String::from_utf8_lossy(&line);
             log.line(&worker, stream, text.trim_end_matches(['\n', '\r']));
         }
     })
+}
+
+/// Whether a line is a metric in the original's format, which never was part of the model log.
+fn is_metric(line: &[u8]) -> bool {
+    line.strip_prefix(b"INFO > ").unwrap_or(line).starts_with(b"[METRICS]")
 }
