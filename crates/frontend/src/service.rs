@@ -56,11 +56,10 @@ impl Services {
             runtime_dir,
             environment,
         ));
-        let inference = InferenceService::new(Arc::clone(&state));
         Self {
-            management: ManagementService::new(Arc::clone(&state), inference.clone()),
+            inference: InferenceService::new(Arc::clone(&state)),
+            management: ManagementService::new(Arc::clone(&state)),
             health: HealthService::new(state),
-            inference,
             config,
             telemetry,
         }

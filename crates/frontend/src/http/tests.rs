@@ -295,7 +295,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
         ])
         .await;
     assert!(refused.starts_with("HTTP/1.1 413 ") && refused.contains("connection: close"));
-    let chunk = [b"186a1\r\n", &vec![b'x'; 100_001], b"\r\n0\r\n\r\n"].concat();
+    let chunk = [&b"186a1\r\n"[..], &vec![b'x'; 100_001], b"\r\n0\r\n\r\n"].concat();
     let refused = server
         .exchange(&[
             b"POST /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -189,14 +189,14 @@ impl InferenceService {
             }
         }
     }
+}
 
-    /// Runs one request alone in its batch, past the queue (customized describe).
-    pub(super) fn submit_solo(&self, request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
-        let model = Arc::clone(&request.model);
-        let (job, pending) = admit(request)?;
-        model.context().dispatcher.push_solo(job);
-        Ok(pending)
-    }
+/// Runs one request alone in its batch, past the queue (customized describe).
+pub(super) fn submit_solo(request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
+    let model = Arc::clone(&request.model);
+    let (job, pending) = admit(request)?;
+    model.context().dispatcher.push_solo(job);
+    Ok(pending)
 }
 
 /// Writes a request into shared memory and makes its job.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::state::ServerState;
-use super::{InferenceReply, InferenceService, ServedModel};
+use super::{InferenceReply, ServedModel};
 use crate::error::Error;
 use crate::worker::StopMode;
 
@@ -100,12 +100,11 @@ pub struct Description {
 #[derive(Debug, Clone)]
 pub struct ManagementService {
     state: Arc<ServerState>,
-    inference: InferenceService,
 }
 
 impl ManagementService {
-    pub(crate) fn new(state: Arc<ServerState>, inference: InferenceService) -> Self {
-        Self { state, inference }
+    pub(crate) fn new(state: Arc<ServerState>) -> Self {
+        Self { state }
     }
 
     /// Models come and go over the API only where the operator allows it.

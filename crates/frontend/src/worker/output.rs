@@ -43,5 +43,7 @@ pub(super) fn pump(
 
 /// Whether a line is a metric in the original's format, which never was part of the model log.
 fn is_metric(line: &[u8]) -> bool {
-    line.strip_prefix(b"INFO > ").unwrap_or(line).starts_with(b"[METRICS]")
+    line.strip_prefix(b"INFO > ")
+        .unwrap_or(line)
+        .starts_with(b"[METRICS]")
 }

@@ -379,7 +379,7 @@ impl Supervisor {
             match life.collect(self.context.reply_limits()) {
                 Ok(0) => {}
                 Ok(_) => self.context.dispatcher.pump(),
-                Err(lie) => return Event::Broken(lie),
+                Err(how) => return Event::Broken(how),
             }
             if !life.completions.prepare_to_wait() {
                 continue;

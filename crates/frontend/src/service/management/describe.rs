@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{DescribeRequest, Description, ManagementService};
 use crate::error::Error;
 use crate::model::settings::DeviceType;
+use crate::service::inference::submit_solo;
 use crate::service::{Body, InferenceReply, InferenceRequest, ServedModel};
 use crate::worker::{WorkerState, WorkerStatus};
 
@@ -103,7 +104,7 @@ impl ManagementService {
                 customized: None,
             });
         }
-        let reply = self.ask_handler(&model, &request).await?;
+        let reply = ask_handler(&model, &request).await?;
         if let (Some(metadata), Value::Object(fields)) = (metadata(&reply), &mut described) {
             fields.insert("customizedMetadata".to_owned(), metadata);
         }
@@ -112,37 +113,36 @@ impl ManagementService {
             customized: Some(reply),
         })
     }
+}
 
-    /// Sends a describe request through a worker.
-    async fn ask_handler(
-        &self,
-        model: &Arc<ServedModel>,
-        request: &DescribeRequest,
-    ) -> Result<InferenceReply, Error> {
-        if model.pool.count() == 0 {
-            return Err(Error::Unavailable(format!(
-                "Model \"{}\" has no worker to serve describe request. Please use scale workers \
-                 API to add workers.",
-                request.model
-            )));
-        }
-        let mut headers: Vec<(&str, &str)> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        headers.push(("describe", "True"));
-        let id = uuid::Uuid::new_v4().to_string();
-        let mut pending = self.inference.submit_solo(InferenceRequest {
-            model: Arc::clone(model),
-            requested_version: request.version.as_deref(),
-            id: &id,
-            headers: &headers,
-            inputs: &[],
-            body: Body::None,
-        })?;
-        pending.wait().await
+/// Sends a describe request through a worker.
+async fn ask_handler(
+    model: &Arc<ServedModel>,
+    request: &DescribeRequest,
+) -> Result<InferenceReply, Error> {
+    if model.pool.count() == 0 {
+        return Err(Error::Unavailable(format!(
+            "Model \"{}\" has no worker to serve describe request. Please use scale workers \
+             API to add workers.",
+            request.model
+        )));
     }
+    let mut headers: Vec<(&str, &str)> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    headers.push(("describe", "True"));
+    let id = uuid::Uuid::new_v4().to_string();
+    let mut pending = submit_solo(InferenceRequest {
+        model: Arc::clone(model),
+        requested_version: request.version.as_deref(),
+        id: &id,
+        headers: &headers,
+        inputs: &[],
+        body: Body::None,
+    })?;
+    pending.wait().await
 }
 
 /// The handler's metadata as describe shows it: an object as it is, other JSON as an empty object,
