@@ -10,6 +10,10 @@ from ts.torch_handler.base_handler import BaseHandler
 class DigitHandler(BaseHandler):
     """`BaseHandler` loads model.py, the weights and index_to_name.json; the rest is here."""
 
+    def initialize(self, context):
+        torch.set_num_threads(1)  # the net is so small that threads only wait for each other
+        super().initialize(context)
+
     def preprocess(self, data):
         """Decodes one picture per request.
 

@@ -13,7 +13,8 @@ from harness.pair import Pair, observed
 from harness.processes import wait_until
 from harness.server import Server
 
-pytestmark = pytest.mark.torchserve
+# The first test waits until both servers have loaded a dozen models.
+pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(400)]
 
 
 def together(server: Server, model: str, bodies: list[bytes]) -> list[Answer]:

@@ -11,7 +11,8 @@ from harness.client import Answer, multipart, request
 from harness.pair import Pair, observed
 from harness.server import Server
 
-pytestmark = pytest.mark.torchserve
+# The first test waits until both servers have loaded a dozen models.
+pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True)

@@ -233,12 +233,13 @@ class Server:
 
     def model_names(self) -> list[str]:
         """The registered models."""
-        listed = json.loads(self.manage("GET", "/models").body)
+        listed = json.loads(self.manage("GET", "/models", timeout=10).body)
         return [str(model["modelName"]) for model in listed["models"]]
 
     def describe(self, model: str) -> dict[str, object]:
         """What the server says about a model's default version."""
-        described: dict[str, object] = json.loads(self.manage("GET", f"/models/{model}").body)[0]
+        answer = self.manage("GET", f"/models/{model}", timeout=10)
+        described: dict[str, object] = json.loads(answer.body)[0]
         return described
 
     def workers(self, model: str) -> list[dict[str, object]]:

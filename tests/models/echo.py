@@ -23,7 +23,8 @@ def handle(data, context):
             answers.append(context.get_request_id(index))
         elif wanted == "context":
             properties = dict(context.system_properties)
-            properties.pop("model_dir")
+            for volatile in ("model_dir", "server_version"):
+                properties.pop(volatile)
             answers.append([context.model_name, properties, context.manifest["model"]["handler"]])
         else:
             answers.append([type(row).__name__, {k: described(v) for k, v in row.items()}])
