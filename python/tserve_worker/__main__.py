@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0 after an orderly end, 1 when the model did not load.
     """
+    # All of it before the archive is on the import path, where a file may have any name.
     from tserve_worker import _environment, _loop
     from tserve_worker._control import Control, LoadRequest
     from tserve_worker._native import Link

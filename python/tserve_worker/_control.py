@@ -17,6 +17,9 @@ from tserve_worker.errors import ControlError
 TRACEBACK_LIMIT_CHARS = 64 * 1024
 """Longer tracebacks keep their end, where the cause is; stderr gets them whole."""
 
+MESSAGE_LIMIT_CHARS = 8 * 1024
+"""Longer messages keep their beginning."""
+
 
 @dataclass(frozen=True)
 class LoadRequest:
@@ -105,7 +108,7 @@ class Control:
             "failed",
             code=failure_code(error),
             exception=type(error).__name__,
-            message=str(error),
+            message=str(error)[:MESSAGE_LIMIT_CHARS],
             traceback="".join(traceback.format_exception(error))[-TRACEBACK_LIMIT_CHARS:],
             file=file,
             line=line,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from tserve_worker._context import RequestProcessor
+from tserve_worker._loader import LoadedModel, load_model
 from tserve_worker._reply import ReplyChannel
 from tserve_worker.errors import InvalidReplyError, PredictionException
 
 if TYPE_CHECKING:
     from tserve_worker._control import Control, LoadRequest
-    from tserve_worker._loader import LoadedModel
     from tserve_worker._protocol import Batch, Item, Link
 
 logger = logging.getLogger(__name__)
@@ -26,8 +28,6 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
     Returns:
         the model, or None after a failure, which ends the worker.
     """
-    from tserve_worker._loader import load_model
-
     logger.info("model_name: %s, batchSize: %d", request.model_name, request.batch_size)
     try:
         model = load_model(request)
@@ -131,8 +131,5 @@ def _text(value: object) -> str:
 
 def _print_traceback(error: BaseException) -> None:
     """Print the whole traceback where the server puts it into the model log."""
-    import sys
-    import traceback
-
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()

@@ -32,7 +32,10 @@ class FakeBatch:
             raise OverflowError(f"reply exceeds {self.limit} bytes")
         if items is not None:
             assert len(items) == len(self.data)
-            items = [(bytes(encoded(body)), *rest) for body, *rest in items]
+            items = [
+                (bytes(encoded(body)), status, phrase, dict(headers))
+                for body, status, phrase, headers in items
+            ]
         self.replies.append({"code": code, "message": message, "items": items, "last": last})
 
     @property
