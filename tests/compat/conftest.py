@@ -25,6 +25,7 @@ MODELS = {
     "batches": {"settings": {**ONE, "batchSize": 4, "maxBatchDelay": 1000}},
     "trouble": {"settings": {**ONE, "responseTimeout": 2}},
     "sleeper": {"settings": {**ONE, "jobQueueSize": 2}},
+    "impatient": {"handler": "sleeper.py", "settings": {**ONE, "clientTimeoutInMills": 500}},
 }
 
 

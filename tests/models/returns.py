@@ -7,6 +7,12 @@ class Odd(list):
     pass
 
 
+def circle():
+    ring = []
+    ring.append(ring)
+    return ring
+
+
 def value(kind):
     return {
         "text": "grüße",
@@ -23,6 +29,7 @@ def value(kind):
         "set": {1},
         "tensor": torch.tensor([1.0, 2.0]),
         "nested": {"t": torch.tensor([1.0])},
+        "circle": circle(),
         "huge": "x" * 7_000_000,
     }[kind]
 
