@@ -1,4 +1,5 @@
 //! The link between real processes: the test binary starts itself again as the worker.
+#![cfg(not(any(loom, miri)))]
 
 #[path = "processes/peer.rs"]
 mod peer;
