@@ -24,13 +24,13 @@ impl<'a> Content<'a> {
     /// Reads a body of the content type that the client sent.
     ///
     /// # Errors
-    /// [`Error::FormData`] for an urlencoded form that does not decode.
+    /// [`Error::FormData`] for a form that does not decode.
     pub(super) fn read(content_type: &'a str, body: &[u8]) -> Result<Self, Error> {
         if is_urlencoded(content_type) {
             return form::parse(body).map(Self::Fields);
         }
         Ok(match multipart::boundary(content_type) {
-            Some(boundary) => Self::Parts(multipart::parse(body, &boundary)),
+            Some(boundary) => Self::Parts(multipart::parse(body, &boundary)?),
             None => Self::Raw(mime_type(content_type)),
         })
     }
@@ -113,9 +113,9 @@ impl<'a> BodyPlace<'a> {
     }
 }
 
-/// A content type without its parameters.
+/// A content type without its parameters; a blank before them stays, as in the original.
 pub(super) fn mime_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
+    content_type.split(';').next().unwrap_or_default()
 }
 
 /// Whether a body is an urlencoded form, whose values are decoded outside of the body.
@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(names(json, b"{}", "/"), [pair("body", "application/json")]);
         assert_eq!(names("", b"", "/"), [pair("body", "")]);
         assert_eq!(names("Text/Plain", b"", "/"), [pair("body", "Text/Plain")]);
+        assert_eq!(names("text/x ;a=b", b"", "/"), [pair("body", "text/x ")]);
         let unbounded = "multipart/form-data";
         assert_eq!(names(unbounded, b"x", "/"), [pair("body", unbounded)]);
     }

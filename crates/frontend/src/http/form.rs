@@ -12,11 +12,10 @@ pub(super) struct Field {
     pub(super) value: Vec<u8>,
 }
 
-/// Reads all fields in order. A line end closes the form, a last field without `=` is dropped, and
-/// so are fields without a name.
+/// Reads all fields in order. A line end closes the form, and a last field without `=` is dropped.
 ///
 /// # Errors
-/// [`Error::FormData`] for a broken percent escape or a carriage return on its own.
+/// [`Error::FormData`] for a broken percent escape, an empty name or a carriage return on its own.
 pub(super) fn parse(body: &[u8]) -> Result<Vec<Field>, Error> {
     let mut fields = Vec::new();
     let mut rest = body;
@@ -51,13 +50,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Field>, Error> {
 }
 
 fn push(fields: &mut Vec<Field>, name: &[u8], value: &[u8]) -> Result<(), Error> {
-    if name.is_empty() {
-        return Ok(());
-    }
     let text = String::from_utf8_lossy(name);
     let name = decode(&text, 0, text.len(), Plus::IsSpace)
         .map_err(|_| Error::FormData(format!("Bad string: '{text}'")))?
-        .into_owned();
+        .trim()
+        .to_owned();
+    if name.is_empty() {
+        return Err(Error::FormData("empty name".to_owned()));
+    }
     let value = decode_value(value)?;
     fields.push(Field { name, value });
     Ok(())
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(fields(br#"{"q":1}"#), []);
         assert_eq!(fields(b""), []);
         assert_eq!(fields(b"a&b=1"), [pair("a", b""), pair("b", b"1")]);
-        assert_eq!(fields(b"&&b=1&"), [pair("b", b"1")]);
+        assert_eq!(fields(b" b =1&"), [pair("b", b"1")]);
     }
 
     #[test]
@@ -142,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn broken_escapes_are_named_with_their_place() {
-        let message = |body| parse(body).unwrap_err().to_string();
+    fn what_does_not_decode_is_named() {
+        let message = |body: &[u8]| parse(body).unwrap_err().to_string();
         assert_eq!(
             message(b"x=%zz"),
             "Invalid hex byte at index '0' in string: '%zz'"
@@ -153,6 +153,9 @@ mod tests {
             "Invalid hex byte at index '2' in string: 'ab%4'"
         );
         assert_eq!(message(b"%zz=1"), "Bad string: '%zz'");
+        for nameless in [&b"=x&b=1"[..], b"&a=1", b"+=1"] {
+            assert_eq!(message(nameless), "empty name");
+        }
     }
 
     proptest! {

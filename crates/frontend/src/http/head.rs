@@ -309,21 +309,14 @@ struct FramingHeaders {
 
 impl FramingHeaders {
     fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        for piece in value.split(|&byte| byte == b',') {
-            let piece = piece.trim_ascii();
-            if piece.is_empty() || !piece.iter().all(u8::is_ascii_digit) {
-                return Err(Malformed);
-            }
-            // A number that does not fit is a length that no limit allows.
-            let length = std::str::from_utf8(piece)
-                .ok()
-                .and_then(|digits| digits.parse().ok())
-                .unwrap_or(u64::MAX);
-            if self.length.is_some_and(|earlier| earlier != length) {
-                return Err(Malformed);
-            }
-            self.length = Some(length);
+        // One length, written once: a list of equal ones is legal, but nobody sends it, and the
+        // original refuses it too.
+        if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Malformed);
         }
+        // A number that does not fit is a length that no limit allows.
+        let digits = std::str::from_utf8(value).map_err(|_| Malformed)?;
+        self.length = Some(digits.parse().unwrap_or(u64::MAX));
         Ok(())
     }
 

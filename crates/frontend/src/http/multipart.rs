@@ -1,12 +1,15 @@
 //! `multipart/form-data` bodies: where each part lies. Nothing is copied but names.
 //!
 //! The syntax is RFC 7578 over RFC 2046 §5.1, read forgivingly: what does not parse as a part is
-//! not a part, and a body without any is an empty form, as in the original.
+//! not a part, and a body without any is an empty form, as in the original. A part that is one, but
+//! has no name, is an error.
 
 use std::ops::Range;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
+
+use crate::error::Error;
 
 /// Content type of a file part that names none.
 const DEFAULT_FILE_TYPE: &str = "application/octet-stream";
@@ -26,7 +29,8 @@ pub(super) struct Part {
 /// `multipart/form-data` or there is no boundary, so that the body is raw.
 pub(super) fn boundary(content_type: &str) -> Option<String> {
     let (kind, parameters) = content_type.split_once(';')?;
-    if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
+    // The letter case matters here, as in the original: others are raw bodies.
+    if kind != "multipart/form-data" {
         return None;
     }
     let mut found = None;
@@ -39,7 +43,10 @@ pub(super) fn boundary(content_type: &str) -> Option<String> {
 }
 
 /// Finds the complete parts of a body in order.
-pub(super) fn parse(body: &[u8], boundary: &str) -> Vec<Part> {
+///
+/// # Errors
+/// [`Error::FormData`] for a part without a name, or in an encoding that has to be undone first.
+pub(super) fn parse(body: &[u8], boundary: &str) -> Result<Vec<Part>, Error> {
     let line = [b"\n--", boundary.as_bytes()].concat();
     let delimiters = Delimiters {
         body,
@@ -58,15 +65,34 @@ pub(super) fn parse(body: &[u8], boundary: &str) -> Vec<Part> {
             break;
         };
         let end = next.content_end(body).max(content);
-        if let Some(name) = description.name {
-            parts.push(Part {
-                name,
-                content_type: description.content_type.unwrap_or_default(),
-                range: content..end,
-            });
+        if let Some(encoding) = description.foreign_encoding {
+            return Err(Error::FormData(format!(
+                "TransferEncoding Unknown: {encoding}"
+            )));
         }
+        let name = clean_name(&description.name.unwrap_or_default());
+        if name.is_empty() {
+            return Err(Error::FormData("empty name".to_owned()));
+        }
+        parts.push(Part {
+            name,
+            content_type: description.content_type.unwrap_or_default(),
+            range: content..end,
+        });
     }
-    parts
+    Ok(parts)
+}
+
+/// A name as the original passes it on: without quotes, and with blanks for separators.
+fn clean_name(name: &str) -> String {
+    let letters = name.chars().filter(|&letter| letter != '"');
+    let cleaned: String = letters
+        .map(|letter| match letter {
+            ':' | ',' | '=' | ';' | '\t' => ' ',
+            _ => letter,
+        })
+        .collect();
+    cleaned.trim().to_owned()
 }
 
 /// A delimiter line.
@@ -147,6 +173,8 @@ impl Delimiters<'_> {
 struct PartHeaders {
     name: Option<String>,
     content_type: Option<String>,
+    /// A transfer encoding that changes the bytes; RFC 7578 §4.7 deprecates them all.
+    foreign_encoding: Option<String>,
 }
 
 impl PartHeaders {
@@ -166,7 +194,10 @@ impl PartHeaders {
                 continue;
             };
             if field.trim().eq_ignore_ascii_case("content-disposition") {
-                let (_, parameters) = value.split_once(';').unwrap_or((value, ""));
+                let (kind, parameters) = value.split_once(';').unwrap_or((value, ""));
+                if !kind.trim().eq_ignore_ascii_case("form-data") {
+                    continue;
+                }
                 each_parameter(parameters, |name, value| {
                     if name.eq_ignore_ascii_case("name") {
                         headers.name.get_or_insert(value);
@@ -179,6 +210,14 @@ impl PartHeaders {
             } else if field.trim().eq_ignore_ascii_case("content-type") {
                 let kind = value.split(';').next().unwrap_or_default().trim();
                 headers.content_type = Some(kind.to_owned());
+            } else if field
+                .trim()
+                .eq_ignore_ascii_case("content-transfer-encoding")
+            {
+                let encoding = value.trim().to_ascii_lowercase();
+                if !matches!(&*encoding, "7bit" | "8bit" | "binary") {
+                    headers.foreign_encoding = Some(encoding);
+                }
             }
         }
         if !is_file {
@@ -195,7 +234,8 @@ impl PartHeaders {
     }
 }
 
-/// Calls `each` with the name and the unquoted value of every `name=value` parameter.
+/// Calls `each` with the name and the value of every `name=value` parameter. Quotes around a value
+/// go; backslashes inside stay, because browsers do not mean them as escapes.
 fn each_parameter(parameters: &str, mut each: impl FnMut(&str, String)) {
     let mut rest = parameters;
     while let Some((name, after)) = rest.split_once('=') {
@@ -217,7 +257,10 @@ fn each_parameter(parameters: &str, mut each: impl FnMut(&str, String)) {
                     end = at + 1;
                     break;
                 }
-                '\\' => value.extend(letters.next().map(|(_, escaped)| escaped)),
+                '\\' => {
+                    value.push(letter);
+                    value.extend(letters.next().map(|(_, escaped)| escaped));
+                }
                 _ => value.push(letter),
             }
         }

@@ -203,6 +203,7 @@ pub(super) static ROUTES: &[Route] = &[
     input(&[Word("v1"), MODELS, EXPLAIN], inference::kserve_explain),
     described(input(&[Word("v2"), MODELS, ModelBeforeColon, Word("infer")], inference::kserve_predict), &docs::PREDICT),
     input(&[Word("v2"), MODELS, ModelBeforeColon, Word("explain")], inference::kserve_explain),
+    any(Api::Inference, &[MODELS, Word("predict")], inference::not_found),
     input(&[Model, Word("predict")], inference::invoke),
     input(&[Model, Version, Word("predict")], inference::invoke),
 

@@ -86,10 +86,6 @@ fn ambiguous_framing_is_malformed() {
     assert_eq!(framing(""), Ok(Framing::None));
     assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
     assert_eq!(
-        framing("Content-Length: 5\r\ncontent-length: 5, 5\r\n"),
-        Ok(Framing::Length(5))
-    );
-    assert_eq!(
         framing("Content-Length: 99999999999999999999999\r\n"),
         Ok(Framing::Length(u64::MAX))
     );
@@ -99,6 +95,8 @@ fn ambiguous_framing_is_malformed() {
     );
     for bad in [
         "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5\r\ncontent-length: 5\r\n",
+        "Content-Length: 5, 5\r\n",
         "Content-Length: +5\r\n",
         "Content-Length: -1\r\n",
         "Content-Length: 0x5\r\n",

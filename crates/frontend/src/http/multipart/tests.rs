@@ -6,6 +6,7 @@ use super::*;
 
 fn found(body: &[u8]) -> Vec<(String, String, Vec<u8>)> {
     parse(body, "B")
+        .unwrap()
         .into_iter()
         .map(|part| (part.name, part.content_type, body[part.range].to_vec()))
         .collect()
@@ -20,12 +21,13 @@ fn boundaries_are_read_with_and_without_quotes() {
     let read = |text| boundary(text).unwrap_or_default();
     assert_eq!(read("multipart/form-data; boundary=abc"), "abc");
     assert_eq!(
-        read("Multipart/Form-Data; charset=x; BOUNDARY=\"a;b\"; x=y"),
+        read("multipart/form-data; charset=x; BOUNDARY=\"a;b\"; x=y"),
         "a;b"
     );
     assert_eq!(read("multipart/form-data"), "");
     assert_eq!(read("multipart/form-data; boundary="), "");
     assert_eq!(read("multipart/mixed; boundary=abc"), "");
+    assert_eq!(read("Multipart/Form-Data; boundary=abc"), "");
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn fields_and_files_are_told_apart() {
         [
             part("one", "", b"1"),
             part("file", DEFAULT_FILE_TYPE, b"\x00\r\n--Bx\n"),
-            part("m\"n", "application/json", b"{}"),
+            part("m\\n", "application/json", b"{}"),
         ]
     );
 }
@@ -65,10 +67,32 @@ fn garbage_and_unfinished_parts_hold_nothing() {
         found(b"--B\r\nContent-Disposition: form-data; name=a\r\n\r\nunfinished"),
         []
     );
+}
+
+#[test]
+fn parts_that_cannot_be_passed_on_are_named() {
+    let message = |headers: &str| {
+        let body = format!("--B\r\n{headers}\r\n\r\nx\r\n--B--");
+        parse(body.as_bytes(), "B").unwrap_err().to_string()
+    };
+    for nameless in [
+        "Content-Disposition: form-data",
+        "Content-Disposition: attachment; name=a",
+        "Content-Disposition: form-data; name=\"\"",
+        "Content-Type: text/plain",
+    ] {
+        assert_eq!(message(nameless), "empty name");
+    }
     assert_eq!(
-        found(b"--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--"),
-        []
+        message("Content-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: Base64"),
+        "TransferEncoding Unknown: base64"
     );
+}
+
+#[test]
+fn names_lose_their_separators() {
+    let body = b"--B\r\nContent-Disposition: form-data; name=\"a:b,c=d;e\"\r\n\r\nx\r\n--B--";
+    assert_eq!(found(body), [part("a b c d e", "", b"x")]);
 }
 
 proptest! {
@@ -79,7 +103,7 @@ proptest! {
 
     #[test]
     fn multipart_like_text_never_panics(body in "(--B|\r\n|\n|--|name=|\"|Content-Disposition: |;|x|:){0,40}") {
-        for part in parse(body.as_bytes(), "B") {
+        for part in parse(body.as_bytes(), "B").unwrap_or_default() {
             prop_assert!(part.range.end <= body.len() && part.range.start <= part.range.end);
         }
     }
@@ -97,6 +121,7 @@ proptest! {
         }
         body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         let found: Vec<_> = parse(&body, boundary)
+            .unwrap()
             .into_iter()
             .map(|part| (part.name, body[part.range].to_vec()))
             .collect();
