@@ -7,5 +7,7 @@ def handle(data, context):
     if data is None:
         return None
     for row in data:
-        time.sleep(float(bytes(row["body"]) or 0))
+        seconds = float(bytes(row["body"]) or 0)
+        print(f"sleeping {seconds}", flush=True)
+        time.sleep(seconds)
     return ["slept"] * len(data)
