@@ -76,17 +76,20 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     }
     tracing::info!("stopping: requests that run or wait are answered first");
     stop.send_replace(true);
+    let deadline = tokio::time::Instant::now() + config.drain_timeout;
     let hurried = async {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => tracing::warn!("told to stop a second time"),
+            _ = interrupt.recv() => tracing::warn!("told to stop a second time"),
+            () = tokio::time::sleep_until(deadline) => {
+                tracing::warn!("drain_timeout is over; what still runs is ended");
+            }
         }
-        tracing::warn!("told to stop a second time: ending workers at once");
         services.management.hurry();
         std::future::pending::<()>().await;
     };
     let drain = async {
-        let _ = tokio::time::timeout(config.drain_timeout, serving).await;
+        let _ = tokio::time::timeout_at(deadline, serving).await;
         services.management.stop().await;
     };
     tokio::select! {

@@ -11,6 +11,12 @@ use super::LINK_DEPTH;
 use super::batch::Batch;
 use crate::error::Error;
 
+/// A batch is prepared for a busy worker only if it is done with the one it runs in about this
+/// time. Waiting for the server would cost a quick worker a good part of its time; to a slow one it
+/// makes no difference, and a request that waits in the queue can still be cancelled, expire, or go
+/// to another worker.
+const QUICK: Duration = Duration::from_millis(5);
+
 /// Batches on a worker's link, oldest first: the dispatcher adds, the worker's own task removes.
 #[derive(Debug)]
 pub struct InFlight {
@@ -18,6 +24,8 @@ pub struct InFlight {
     completed: AtomicU64,
     /// Nanoseconds after `epoch` at which the batch that runs now began; 0 while idle.
     running_since: AtomicU64,
+    /// Nanoseconds the last finished batch took; `u64::MAX` before the first one.
+    last_took: AtomicU64,
     epoch: Instant,
 }
 
@@ -28,6 +36,7 @@ impl InFlight {
             batches: ArrayQueue::new(LINK_DEPTH as usize),
             completed: AtomicU64::new(0),
             running_since: AtomicU64::new(0),
+            last_took: AtomicU64::new(u64::MAX),
             epoch: Instant::now(),
         })
     }
@@ -39,6 +48,9 @@ impl InFlight {
 
     /// Notes that a batch taken with [`Self::take`] is answered; the next one, if any, runs now.
     pub fn finish(&self) {
+        let began = self.running_since.load(Ordering::Relaxed);
+        self.last_took
+            .store(self.now().saturating_sub(began), Ordering::Relaxed);
         // SYNC: completed. A dispatcher that sees the count also sees the freed place.
         self.completed.fetch_add(1, Ordering::Release);
         let now = if self.batches.is_empty() {
@@ -65,6 +77,13 @@ impl InFlight {
             0 => None,
             since => Some(Duration::from_nanos(self.now().saturating_sub(since))),
         }
+    }
+
+    /// Whether the worker will soon want its next batch: the last one was short, and the one that
+    /// runs has not been running for long.
+    fn is_quick(&self) -> bool {
+        Duration::from_nanos(self.last_took.load(Ordering::Relaxed)) < QUICK
+            && self.running_for().is_none_or(|time| time < QUICK)
     }
 
     /// Whether nothing is in flight.
@@ -130,9 +149,9 @@ impl Attached {
         !self.is_broken && self.load() == 0
     }
 
-    /// Whether it can hold another batch.
+    /// Whether it is to hold another batch.
     pub(super) fn has_room(&self) -> bool {
-        !self.is_broken && self.load() < u64::from(LINK_DEPTH)
+        !self.is_broken && self.load() < u64::from(LINK_DEPTH) && self.in_flight.is_quick()
     }
 
     /// Jobs that were waiting on the link and have begun to run since the last call.

@@ -174,7 +174,7 @@ impl InferenceService {
         let model = Arc::clone(&request.model);
         let context = model.context();
         let version = request.requested_version;
-        if model.pool.count() == 0
+        if !model.pool.can_serve()
             || (context.settings.use_job_ticket && !context.dispatcher.has_idle_worker())
         {
             return Err(no_worker(model.name(), version));

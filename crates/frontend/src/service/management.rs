@@ -210,14 +210,22 @@ impl ManagementService {
         }
     }
 
-    /// Removes every model, the requests that run or wait being answered first.
+    /// Removes every model, the requests that run or wait being answered first, unless
+    /// [`Self::hurry`] is called meanwhile.
     pub async fn stop(&self) {
         let models = self.state.registry.drain();
         let retiring: Vec<_> = models
             .into_iter()
             .map(|(_, _, model)| {
-                self.state.retiring.push(Arc::downgrade(&model.pool));
-                tokio::spawn(async move { retire(&model).await })
+                let mut hurry = self.state.hurry.subscribe();
+                tokio::spawn(async move {
+                    let mut retiring = std::pin::pin!(retire(&model));
+                    tokio::select! {
+                        () = &mut retiring => return,
+                        Ok(_) = hurry.wait_for(|hurry| *hurry) => model.pool.hurry(),
+                    }
+                    retiring.await;
+                })
             })
             .collect();
         for model in retiring {
@@ -225,13 +233,9 @@ impl ManagementService {
         }
     }
 
-    /// Ends the workers of a running [`Self::stop`] at once.
+    /// Ends the workers of a [`Self::stop`] at once.
     pub fn hurry(&self) {
-        while let Some(pool) = self.state.retiring.pop() {
-            if let Some(pool) = pool.upgrade() {
-                pool.hurry();
-            }
-        }
+        self.state.hurry.send_replace(true);
     }
 }
 
@@ -242,6 +246,7 @@ async fn retire(model: &ServedModel) {
     let deadline = tokio::time::Instant::now() + context.config.drain_timeout;
     while context.dispatcher.waiting() > 0
         && model.pool.is_serving()
+        && !model.pool.is_hurried()
         && tokio::time::Instant::now() < deadline
     {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

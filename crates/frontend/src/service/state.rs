@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use crossbeam_queue::SegQueue;
+use tokio::sync::watch;
 
 use super::ServedModel;
 use crate::config::Config;
@@ -12,7 +12,7 @@ use crate::model::registry::Registry;
 use crate::model::runtime_dir::RuntimeDir;
 use crate::model::store::{DownloadLimits, ModelStore};
 use crate::telemetry::Telemetry;
-use crate::worker::{Devices, WorkerEnvironment, WorkerPool};
+use crate::worker::{Devices, WorkerEnvironment};
 
 /// The state of one server.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct ServerState {
     pub(crate) environment: Arc<WorkerEnvironment>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) worker_ids: Arc<AtomicU64>,
-    /// Pools that are being drained because the server stops; a second signal ends them at once.
-    pub(crate) retiring: SegQueue<Weak<WorkerPool>>,
+    /// Becomes true when a stopping server is to end its workers at once.
+    pub(crate) hurry: watch::Sender<bool>,
     /// Names of the models that were loaded at start.
     pub(crate) startup_models: OnceLock<BTreeSet<String>>,
 }
@@ -48,7 +48,7 @@ impl ServerState {
             environment: Arc::new(environment),
             devices: Arc::new(Devices::new(config.number_of_gpu)),
             worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
-            retiring: SegQueue::new(),
+            hurry: watch::Sender::new(false),
             startup_models: OnceLock::new(),
             config,
             telemetry,

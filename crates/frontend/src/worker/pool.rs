@@ -1,6 +1,6 @@
 //! The workers of one model version: how many there are to be, and who they are.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
@@ -32,6 +32,10 @@ pub struct WorkerPool {
     context: Arc<ModelContext>,
     members: Mutex<Vec<Member>>,
     count: AtomicUsize,
+    /// Set when every worker has been given up; requests are refused then.
+    is_given_up: AtomicBool,
+    /// Becomes true when workers that are being stopped are to end at once.
+    hurry: watch::Sender<bool>,
     min: AtomicU32,
     max: AtomicU32,
     ids: Arc<AtomicU64>,
@@ -51,6 +55,8 @@ impl WorkerPool {
             context,
             members: Mutex::new(Vec::new()),
             count: AtomicUsize::new(0),
+            is_given_up: AtomicBool::new(false),
+            hurry: watch::Sender::new(false),
             min: AtomicU32::new(0),
             max: AtomicU32::new(0),
             ids,
@@ -67,6 +73,11 @@ impl WorkerPool {
     /// Number of workers, loading and restarting ones among them.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a worker that serves or may serve later.
+    pub fn can_serve(&self) -> bool {
+        self.count() > 0 && !self.is_given_up.load(Ordering::Relaxed)
     }
 
     /// The least and the most workers there are to be.
@@ -113,12 +124,15 @@ impl WorkerPool {
         let mut members = self.members();
         while members.len() < min as usize {
             let (member, loading) = self.start_worker();
+            self.is_given_up.store(false, Ordering::Relaxed);
             members.push(member);
             outcome.loading.push(loading);
         }
         while members.len() > max as usize {
             let Some(member) = members.pop() else { break };
-            outcome.stopping.push(stop(member, StopMode::Drain));
+            outcome
+                .stopping
+                .push(self.stop_member(member, StopMode::Drain));
         }
         self.count.store(members.len(), Ordering::Relaxed);
         drop(members);
@@ -136,18 +150,35 @@ impl WorkerPool {
         self.count.store(0, Ordering::Relaxed);
         let stopping: Vec<_> = members
             .into_iter()
-            .map(|member| stop(member, mode))
+            .map(|member| self.stop_member(member, mode))
             .collect();
         for task in stopping {
             let _ = task.await;
         }
     }
 
-    /// Ends at once whatever still runs; for a drain that takes too long.
+    /// Ends at once whatever is still being stopped.
     pub fn hurry(&self) {
-        for member in self.members().iter() {
-            member.stop.send_replace(StopMode::Kill);
-        }
+        self.hurry.send_replace(true);
+    }
+
+    /// Whether [`Self::hurry`] was called.
+    pub fn is_hurried(&self) -> bool {
+        *self.hurry.borrow()
+    }
+
+    fn stop_member(&self, member: Member, mode: StopMode) -> JoinHandle<()> {
+        let Member { stop, mut task, .. } = member;
+        let mut hurry = self.hurry.subscribe();
+        stop.send_replace(mode);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = &mut task => return,
+                Ok(_) = hurry.wait_for(|hurry| *hurry) => {}
+            }
+            stop.send_replace(StopMode::Kill);
+            let _ = task.await;
+        })
     }
 
     fn start_worker(self: &Arc<Self>) -> (Member, watch::Receiver<FirstLoad>) {
@@ -168,6 +199,7 @@ impl WorkerPool {
                 if let Some(pool) = pool.upgrade()
                     && pool.healthy() == 0
                 {
+                    pool.is_given_up.store(true, Ordering::Relaxed);
                     pool.answer_waiting();
                 }
             }),
@@ -210,14 +242,4 @@ impl ScaleOutcome {
         }
         Ok(())
     }
-}
-
-fn stop(member: Member, mode: StopMode) -> JoinHandle<()> {
-    member.stop.send_replace(mode);
-    // The sender lives until the task has ended, so that a later `Kill` could still reach it.
-    let Member { stop, task, .. } = member;
-    tokio::spawn(async move {
-        let _ = task.await;
-        drop(stop);
-    })
 }
