@@ -43,16 +43,24 @@ def test_json(wrapped: Callable[..., Any]) -> None:
     served, seen = wrapped("json", lambda data: list(range(len(data))))
     encoded = base64.b64encode(b"raw").decode()
     batch = served.ask(
-        {"body": {"instances": [1, {"b64": encoded}]}},
+        {"body": {"instances": [{"b64": encoded}, 1]}},
         {"body": {"instances": [{"image": {"b64": encoded}, "n": 1}]}},
+        {"body": {"instances": [1, {"b64": encoded}]}},
+        {"instances": ["part"]},
     )
-    assert seen == [[1, b"raw", {"image": b"raw", "n": 1}]]
-    assert batch.bodies == [b'{"predictions": [0, 1]}', b'{"predictions": [2]}']
+    assert seen == [[b"raw", 1, {"image": b"raw", "n": 1}, 1, {"b64": encoded}, "part"]]
+    assert batch.bodies == [
+        b'{"predictions": [0, 1]}',
+        b'{"predictions": [2]}',
+        b'{"predictions": [3, 4]}',
+        b'{"predictions": [5]}',
+    ]
 
 
 def test_json_needs_a_parsed_body(wrapped: Callable[..., Any]) -> None:
     served, _ = wrapped("json", lambda data: data)
     assert served.ask({"body": bytearray(b"{}")}).failure == (503, "Prediction failed")
+    assert served.ask({"body": {"instances": []}}).failure == (503, "Prediction failed")
     assert served.ask({"body": {"inputs": []}}).failure == (503, "Prediction failed")
 
 

@@ -23,15 +23,20 @@ class JSONEnvelope(base.BaseEnvelope):
     def parse_input(self, data: Any) -> Any:
         """Return the instances of all rows in one list.
 
+        Base64 is decoded in rows whose first instance is a dict, and in no others.
+
         Raises:
             TypeError: a body is not a parsed JSON object.
+            IndexError: a row has no instances.
         """
         instances: list[Any] = []
         self._lengths = []
         for row in data:
-            found = (row.get("data") or row.get("body"))["instances"]
+            found = (row.get("data") or row.get("body") or row)["instances"]
             self._lengths.append(len(found))
-            instances.extend(decode_instance(instance) for instance in found)
+            if isinstance(found[0], dict):
+                found = [decode_instance(instance) for instance in found]
+            instances.extend(found)
         return instances
 
     def format_output(self, results: Any) -> Any:

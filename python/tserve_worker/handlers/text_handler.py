@@ -111,7 +111,8 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
         """Scale attributions by the length of their sums over the last dimension.
 
         Args:
-            attributions: shape (tokens, embedding) or (1, tokens, embedding).
+            attributions: of the embedding layer, shape (bags or tokens, embedding), or three
+                dimensions with the batch first.
 
         Returns:
             the softmax over the second dimension of two, or the first of three, divided by the
