@@ -30,10 +30,17 @@ EntryPoint = Callable[[Any, Context], Any]
 
 @dataclass
 class LoadedModel:
-    """A handler ready for requests, and the context it gets with every call."""
+    """A handler ready for requests.
+
+    Attributes:
+        entry_point: called with the rows of a batch and the context.
+        context: the one that every call gets.
+        metrics: what ``context.metrics`` is, unless the handler puts something else there.
+    """
 
     entry_point: EntryPoint
     context: Context
+    metrics: MetricsCacheYamlImpl
 
 
 def load_model(request: LoadRequest) -> LoadedModel:
@@ -67,7 +74,7 @@ def load_model(request: LoadRequest) -> LoadedModel:
         read_model_config(manifest, request.model_dir),
     )
     initialize(context)
-    return LoadedModel(entry_point, context)
+    return LoadedModel(entry_point, context, metrics)
 
 
 def read_manifest(model_dir: str) -> Any:

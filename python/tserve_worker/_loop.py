@@ -60,14 +60,13 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     context = model.context
     context.request_ids = batch.ids
     context.request_processor = [RequestProcessor(headers) for headers in batch.headers]
-    context.metrics.set_request_ids(batch.ids)
+    model.metrics.set_request_ids(batch.ids)
     channel = ReplyChannel(batch, context)
     context.cl_socket = channel
     started = time.perf_counter()
     try:
         result = model.entry_point(batch.data, context)
         duration_ms = round((time.perf_counter() - started) * 1000, 2)
-        context.metrics.add_time(PREDICTION_METRIC, duration_ms, None, "ms")
         items = channel.encode(result)
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")
@@ -78,6 +77,8 @@ def answer(batch: Batch, model: LoadedModel) -> None:
         _send_error(channel, code, message, len(batch.ids))
     else:
         _send(channel, items)
+        # Not before: the client need not wait for a line of the log.
+        model.metrics.add_time(PREDICTION_METRIC, duration_ms, None, "ms")
 
 
 def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:

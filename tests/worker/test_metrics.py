@@ -106,6 +106,20 @@ def test_failed_batch_reports_no_time(
     assert lines() == []
 
 
+def test_handler_may_put_metrics_of_its_own_on_the_context(
+    serve: Callable[..., Any], lines: Callable[[], list[str]]
+) -> None:
+    code = """
+def handle(data, context):
+    context.metrics = None
+    return data and ["x"]
+"""
+    served = serve("m.py", {"m.py": code})
+    assert served.ask("a").bodies == [b"x"]
+    assert served.ask("a").bodies == [b"x"]
+    assert len(lines()) == 2
+
+
 def test_metrics_while_the_model_loads(metrics: Any, lines: Callable[[], list[str]]) -> None:
     metrics.set_request_ids("a-uuid")
     metrics.add_counter("Loads", 1, idx=0)
