@@ -2,7 +2,7 @@
 
     make demo ONCE=1 | tee out.txt; python tools/terminal_picture.py out.txt picture.png
 
-Understands bold and the eight colours. Set-up noise before the first own line of the demo is left
+Understands bold and the eight colours. What comes before and after the demo's own output is left
 out, and of the pictures only the first two are shown.
 """
 
@@ -22,7 +22,7 @@ FONTS = [
 SIZE, LINE, MARGIN, WIDTH = 15, 20, 18, 112
 BACKGROUND, TEXT, BOLD = (24, 26, 31), (208, 211, 217), (255, 255, 255)
 COLOURS = {31: (240, 113, 120), 32: (152, 195, 121), 36: (86, 182, 194)}
-FIRST = "Training a digit classifier"
+FIRST, LAST = "Training a digit classifier", "Everything was answered right."
 ESCAPE = re.compile(r"\x1b\[([\d;]*)m")
 PICTURE_LINES = 9  # a command and eight rows of pixels
 SHOWN_PICTURES = 2
@@ -45,7 +45,8 @@ def chosen(text: str) -> list[str]:
     shown: list[str] = []
     pictures = 0
     skip = 0
-    for line in lines[start:]:
+    end = next(number for number, line in enumerate(lines) if line.startswith(LAST))
+    for line in lines[start : end + 1]:
         if ESCAPE.sub("", line).startswith("$ curl"):
             pictures += 1
             if pictures > SHOWN_PICTURES:

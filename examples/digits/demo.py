@@ -187,7 +187,7 @@ def measure(port: int, images: np.ndarray, digits: np.ndarray) -> int:
     p50, p99 = np.percentile(latencies_ms, [50, 99])
     print(
         f"{TIMED_REQUESTS} pictures, one after another: {hits / TIMED_REQUESTS:.1%} right,"
-        f" p50 {p50:.2f} ms, p99 {p99:.2f} ms (network, batching and the model included)"
+        f" p50 {p50:.2f} ms, p99 {p99:.2f} ms (network, batching, model)"
     )
     return hits
 
