@@ -88,7 +88,7 @@ class Served:
 
 
 @pytest.fixture(autouse=True)
-def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Undo what loading a model does to the process."""
     modules, path, argv = set(sys.modules), list(sys.path), list(sys.argv)
     directory, dont_write = os.getcwd(), sys.dont_write_bytecode
@@ -101,8 +101,8 @@ def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.meta_path[:] = finders
     sys.path[:], sys.argv[:], sys.dont_write_bytecode = path, argv, dont_write
     for name in set(sys.modules) - modules:
-        origin = getattr(sys.modules[name], "__file__", None) or ""
-        if origin.startswith(("/tmp", str(directory) + "/tests")) or "pytest-of" in origin:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin and Path(origin).is_relative_to(tmp_path):
             del sys.modules[name]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.client import multipart, request
 
 torch = pytest.importorskip("torch")
 numpy = pytest.importorskip("numpy")
@@ -130,16 +131,16 @@ def test_nearest_neighbour_handler(serve: Callable[..., Any]) -> None:
     assert answers[0]["dist"] == pytest.approx(200.0)
 
 
-def test_function_at_module_level(serve: Callable[..., Any]) -> None:
-    left_out = """
+MODULE_FUNCTION = """
 args = "x"
 def model(kind):
     return lambda data: [kind + row["body"] for row in data]
-"""
-    served = serve(
-        "model_handler:entry_point_function",
-        {"model_handler.py": left_out + seed("module_function")},
-    )
+""" + seed("module_function")
+
+
+def test_function_at_module_level(serve: Callable[..., Any]) -> None:
+    files = {"model_handler.py": MODULE_FUNCTION}
+    served = serve("model_handler:entry_point_function", files)
     assert served.ask("a", "b").bodies == [b"xa", b"xb"]
 
 
@@ -165,3 +166,48 @@ def test_handler_that_chooses_its_device_on_a_gpu(serve: Callable[..., Any]) -> 
     served = serve("device.py", {"device.py": LEFT_OUT + seed("device_choosing")}, gpu_id=0)
     device = served.model.entry_point.__self__.device
     assert torch.ones(1, device=device).device == torch.device("cuda:0")
+
+
+def test_seeds_over_rest(start_server: Any, tmp_path: Path) -> None:
+    """The same handlers, packed, served by the real server and asked over HTTP."""
+    pytest.importorskip("torchvision")
+    index = io.BytesIO()
+    numpy.save(index, numpy.array([[0.0, 0.0], [200.0, 200.0]], dtype="float32"))
+    files: dict[str, str | bytes] = {
+        "custom_handler.py": seed("multi_image"),
+        "handler.py": seed("nearest_neighbour_handler"),
+        "MyHandler.py": seed("nearest_neighbour_class"),
+        "faiss_index.bin": index.getvalue(),
+        "faiss_label.json": json.dumps(["dark", "bright"]),
+        "model.pt": script(Embed()),
+        "model_handler.py": MODULE_FUNCTION,
+        **stand_ins(cv2=OPENCV, faiss=FAISS),
+    }
+    for name, content in files.items():
+        file = tmp_path / "files" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    beside = tmp_path / "files"
+
+    def archive(name: str, handler: str, *extra: str, **options: Any) -> dict[str, Any]:
+        more = [beside / one for one in extra]
+        return {"name": name, "handler": str(beside / handler), "extra_files": more, **options}
+
+    nearest = "MyHandler.py", "faiss_index.bin", "faiss_label.json"
+    weights = {"serialized_file": beside / "model.pt"}
+    server = start_server(
+        archive("images", "custom_handler.py", *stand_ins(cv2=OPENCV), **weights),
+        archive("nearest", "handler.py", *nearest, *stand_ins(faiss=FAISS), **weights),
+        archive("function", "model_handler.py:entry_point_function"),
+    )
+    bright = bytes(picture(200, 4, "L"))
+    body, kind = multipart([("img1", "a.png", "image/png", bytes(picture(1, 640)))])
+    for model, sent, content_type, wanted in (
+        ("images", body, kind, "ok"),
+        ("nearest", bright, "image/png", {"dist": 0.0, "pred": "bright"}),
+        ("function", b"a", "text/plain", "xa"),
+    ):
+        path = f"/predictions/{model}"
+        answer = request(server.port, "POST", path, sent, {"Content-Type": content_type})
+        assert answer.status == 200, answer
+        assert (answer.text if isinstance(wanted, str) else answer.json()) == wanted
