@@ -1,18 +1,21 @@
 //! Worker processes: how they are started, watched, restarted and stopped.
 
 mod backoff;
+mod context;
 mod control;
 mod device;
 mod interpreter;
+mod life;
 mod output;
 mod pool;
 mod process;
 mod status;
 mod supervisor;
 
+pub use self::context::ModelContext;
 pub use self::device::Devices;
 pub use self::interpreter::{InterpreterNotFound, find_interpreter};
 pub use self::pool::{ScaleOutcome, WorkerPool};
 pub use self::process::WorkerEnvironment;
 pub use self::status::{LastFailure, WorkerState, WorkerStatus};
-pub use self::supervisor::{ModelContext, StopMode};
+pub use self::supervisor::StopMode;

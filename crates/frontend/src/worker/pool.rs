@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::context::ModelContext;
 use super::device::Devices;
 use super::status::{LastFailure, WorkerState, WorkerStatus};
-use super::supervisor::{FirstLoad, ModelContext, StopMode, Supervisor};
+use super::supervisor::{FirstLoad, StopMode, Supervisor};
 use crate::error::Error;
 
 /// One worker of a pool.

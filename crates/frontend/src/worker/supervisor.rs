@@ -1,85 +1,23 @@
 //! The life of one worker: start, load, serve, fail, back off, start again; stop when told.
 
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::process::Child;
 use tokio::sync::watch;
-use tserve_shm::{Arena, Completions, LinkConfig, create_link};
+use tserve_shm::create_link;
 
 use super::backoff::Backoff;
+use super::context::ModelContext;
 use super::control::{Control, ControlError, FromWorker, ToWorker};
+use super::life::Life;
 use super::output;
-use super::process::{WorkerEnvironment, describe_exit, kill_group, status_for_exit};
+use super::process::{describe_exit, kill_group, status_for_exit};
 use super::status::{LastFailure, WorkerState, WorkerStatus};
-use crate::config::Config;
-use crate::dispatch::{Batch, Dispatcher, InFlight, LINK_DEPTH, LinkEnd, ReplyLimits};
+use crate::dispatch::{InFlight, LinkEnd};
 use crate::error::Error;
-use crate::model::settings::Settings;
-use crate::telemetry::{Stream, Telemetry};
-
-/// How long a worker that was told to end may take before it is killed.
-const EXIT_GRACE: Duration = Duration::from_secs(2);
-
-/// How long a dead worker's exit status may take to arrive after its control socket closed.
-const EXIT_STATUS_GRACE: Duration = Duration::from_millis(500);
-
-/// What every worker of a model version needs.
-#[derive(Debug)]
-pub struct ModelContext {
-    /// Registered name.
-    pub name: String,
-    /// Registered version.
-    pub version: String,
-    /// The unpacked archive.
-    pub directory: PathBuf,
-    /// Folder beside the link of a directory used in place.
-    pub link_parent: Option<PathBuf>,
-    /// Effective settings.
-    pub settings: Settings,
-    /// Effective server configuration.
-    pub config: Arc<Config>,
-    /// Where requests of this version are written.
-    pub arena: Arena,
-    /// Where its workers get their batches.
-    pub dispatcher: Arc<Dispatcher>,
-    /// How its workers are started.
-    pub environment: Arc<WorkerEnvironment>,
-    /// Logs.
-    pub telemetry: Telemetry,
-}
-
-impl ModelContext {
-    fn reply_limits(&self) -> ReplyLimits {
-        ReplyLimits {
-            max_response_size: self.config.max_response_size,
-        }
-    }
-
-    /// Room for the replies of one batch and then some: the area is sparse, so that its size costs
-    /// address space only.
-    fn link_config(&self) -> LinkConfig {
-        let batch = u64::from(self.settings.batch_size);
-        // Twice the limit, so that a reply that is too large arrives and is answered with the
-        // reason instead of failing in the worker.
-        let per_reply = self
-            .config
-            .max_response_size
-            .saturating_mul(2)
-            .saturating_add(1 << 20);
-        let reply_bytes = per_reply.saturating_mul(batch).clamp(64 << 20, 1 << 38);
-        LinkConfig {
-            depth: LINK_DEPTH,
-            max_batch: self.settings.batch_size,
-            reply_bytes,
-        }
-    }
-}
+use crate::telemetry::Stream;
 
 /// What a worker is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,17 +47,6 @@ pub(super) struct Supervisor {
 enum End {
     Stopped,
     Failed(LastFailure),
-}
-
-/// One running worker process.
-struct Life {
-    child: Child,
-    pid: i32,
-    control: Control,
-    completions: Completions,
-    in_flight: Arc<InFlight>,
-    /// The batch whose reply arrives in parts at the moment.
-    current: Option<Batch>,
 }
 
 /// What ended the serving phase of a life.
@@ -206,7 +133,7 @@ impl Supervisor {
             }
         };
         if let Some(end) = self.load(&mut life).await {
-            end_process(&mut life).await;
+            life.end().await;
             return end;
         }
         backoff.reset();
@@ -217,7 +144,7 @@ impl Supervisor {
         self.first_load.send_replace(Some(Ok(())));
         tracing::info!(worker = %self.thread_name(), pid = life.pid, "worker is ready");
         let end = self.serve(&mut life).await;
-        end_process(&mut life).await;
+        life.end().await;
         end
     }
 
@@ -365,8 +292,8 @@ impl Supervisor {
     }
 
     async fn serve_batches(&mut self, life: &mut Life) -> Event {
-        let wake = match life.wake() {
-            Ok(wake) => wake,
+        let bell = match life.bell() {
+            Ok(bell) => bell,
             Err(error) => return Event::Broken(error.to_string()),
         };
         let limit = self.context.settings.response_timeout;
@@ -385,12 +312,7 @@ impl Supervisor {
                 continue;
             }
             tokio::select! {
-                guard = wake.readable() => {
-                    if let Ok(mut guard) = guard {
-                        guard.clear_ready();
-                    }
-                    life.completions.clear_wake();
-                }
+                () = bell.rung(&life.completions) => {}
                 Ok(status) = life.child.wait() => return Event::Exit(status),
                 message = life.control.receive() => match message {
                     Ok(FromWorker::Metric {}) => {}
@@ -413,20 +335,13 @@ impl Supervisor {
     /// Lets what is in flight finish, for as long as the configuration allows.
     async fn drain(&mut self, life: &mut Life) {
         let deadline = tokio::time::Instant::now() + self.context.config.drain_timeout;
-        let Ok(wake) = life.wake() else { return };
-        while life.collect(self.context.reply_limits()).is_ok()
-            && !(life.in_flight.is_empty() && life.current.is_none())
-        {
+        let Ok(bell) = life.bell() else { return };
+        while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
             if !life.completions.prepare_to_wait() {
                 continue;
             }
             tokio::select! {
-                guard = wake.readable() => {
-                    if let Ok(mut guard) = guard {
-                        guard.clear_ready();
-                    }
-                    life.completions.clear_wake();
-                }
+                () = bell.rung(&life.completions) => {}
                 _ = life.child.wait() => return,
                 () = tokio::time::sleep_until(deadline) => return,
                 Ok(_) = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
@@ -459,68 +374,6 @@ impl Supervisor {
         self.context.dispatcher.release(link.unreleased);
         self.context.dispatcher.put_back(unstarted);
     }
-}
-
-impl Life {
-    /// The worker's wake-ups, as something to await.
-    #[expect(
-        deprecated,
-        reason = "the replacement is unsafe for types that may change their descriptor under the \
-                  reactor; an OwnedFd cannot, and this crate is free of unsafe code"
-    )]
-    fn wake(&self) -> std::io::Result<AsyncFd<std::os::fd::OwnedFd>> {
-        let fd = self.completions.wake_fd().try_clone_to_owned()?;
-        AsyncFd::with_interest(fd, Interest::READABLE)
-    }
-
-    /// Takes every reply that has arrived. Returns how many batches were finished.
-    ///
-    /// # Errors
-    /// What the worker did that it must not.
-    fn collect(&mut self, limits: ReplyLimits) -> Result<usize, String> {
-        let mut finished = 0;
-        while let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? {
-            let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
-                return Err("an answer to a batch that was not given".to_owned());
-            };
-            if batch.id != completion.batch_id {
-                self.current = Some(batch);
-                return Err("an answer out of order".to_owned());
-            }
-            if completion.reply.is_last {
-                batch.answer(completion.reply, limits);
-                self.in_flight.finish();
-                finished += 1;
-            } else {
-                let kept = batch.keep_partial(completion.reply, limits);
-                self.current = Some(batch);
-                kept.map_err(|error| error.to_string())?;
-                self.in_flight.progressed();
-            }
-        }
-        Ok(finished)
-    }
-
-    /// The exit status of a worker whose control socket has closed.
-    async fn exit_status(&mut self) -> Option<ExitStatus> {
-        tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait())
-            .await
-            .ok()?
-            .ok()
-    }
-}
-
-/// Makes sure that nothing of the worker runs any more.
-async fn end_process(life: &mut Life) {
-    if tokio::time::timeout(EXIT_GRACE, life.child.wait())
-        .await
-        .is_err()
-    {
-        kill_group(life.pid);
-        let _ = life.child.wait().await;
-    }
-    // Whatever the handler started and left behind.
-    kill_group(life.pid);
 }
 
 fn died(status: ExitStatus) -> LastFailure {

@@ -1,0 +1,111 @@
+//! One life of a worker: its process, its link, and what it has not answered yet.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::Child;
+use tserve_shm::Completions;
+
+use super::control::Control;
+use super::process::kill_group;
+use crate::dispatch::{Batch, InFlight, ReplyLimits};
+
+/// How long a worker that was told to end may take before it is killed.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a dead worker's exit status may take to arrive after its control socket closed.
+const EXIT_STATUS_GRACE: Duration = Duration::from_millis(500);
+
+/// One running worker process.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) child: Child,
+    pub(super) pid: i32,
+    pub(super) control: Control,
+    pub(super) completions: Completions,
+    pub(super) in_flight: Arc<InFlight>,
+    /// The batch whose reply arrives in parts at the moment.
+    pub(super) current: Option<Batch>,
+}
+
+/// The wake-ups of a worker, as something to await.
+#[derive(Debug)]
+pub(super) struct Bell(AsyncFd<OwnedFd>);
+
+impl Bell {
+    /// Waits until the worker has rung. Cancel safe.
+    pub(super) async fn rung(&self, completions: &Completions) {
+        if let Ok(mut guard) = self.0.readable().await {
+            guard.clear_ready();
+        }
+        completions.clear_wake();
+    }
+}
+
+impl Life {
+    /// The worker's wake-ups.
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for types that may change their descriptor under the \
+                  reactor; an OwnedFd cannot, and this crate is free of unsafe code"
+    )]
+    pub(super) fn bell(&self) -> io::Result<Bell> {
+        let fd = self.completions.wake_fd().try_clone_to_owned()?;
+        Ok(Bell(AsyncFd::with_interest(fd, Interest::READABLE)?))
+    }
+
+    /// Takes every reply that has arrived. Returns how many batches were finished.
+    ///
+    /// # Errors
+    /// What the worker did that it must not.
+    pub(super) fn collect(&mut self, limits: ReplyLimits) -> Result<usize, String> {
+        let mut finished = 0;
+        while let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? {
+            let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
+                return Err("an answer to a batch that was not given".to_owned());
+            };
+            if batch.id != completion.batch_id {
+                self.current = Some(batch);
+                return Err("an answer out of order".to_owned());
+            }
+            if completion.reply.is_last {
+                batch.answer(completion.reply, limits);
+                self.in_flight.finish();
+                finished += 1;
+            } else {
+                let kept = batch.keep_partial(completion.reply, limits);
+                self.current = Some(batch);
+                kept.map_err(|error| error.to_string())?;
+                self.in_flight.progressed();
+            }
+        }
+        Ok(finished)
+    }
+
+    /// Whether every batch is answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.current.is_none() && self.in_flight.is_empty()
+    }
+
+    /// The exit status of a worker whose control socket has closed.
+    pub(super) async fn exit_status(&mut self) -> Option<ExitStatus> {
+        let exit = tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait());
+        exit.await.ok()?.ok()
+    }
+
+    /// Makes sure that nothing of the worker runs any more.
+    pub(super) async fn end(&mut self) {
+        let exit = tokio::time::timeout(EXIT_GRACE, self.child.wait());
+        if exit.await.is_err() {
+            kill_group(self.pid);
+            let _ = self.child.wait().await;
+        }
+        // Whatever the handler started and left behind.
+        kill_group(self.pid);
+    }
+}
