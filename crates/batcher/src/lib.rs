@@ -64,16 +64,19 @@
 //! - *gate*: one thread inside at a time; no note is lost, also when the thread inside panics or calls itself.
 //! - *together*: a job is handed out once, beside other pushes, a job that comes back, and a close.
 //!
-//! Each memory ordering in `queue.rs` and `combiner.rs` that is stronger than relaxed was weakened in turn: every time
-//! one of the checks failed. Not covered:
+//! Each memory ordering in `queue.rs` and `combiner.rs` that is stronger than relaxed was weakened in turn, and so were
+//! the bound, the last pop of a closed queue and the gate's hand-over: every time one of the checks failed. Not covered:
 //!
 //! - more threads, more than a few laps around the ring, and the wrap of 64-bit counters, which is out of reach;
+//! - interleavings that loom's reduction takes for equal to one it tried. It keeps one last access per location and can
+//!   miss a switch for that (`whoever_frees_a_place_can_fill_one` shows one and how to ask for it);
 //! - spurious failures of `compare_exchange_weak`, which loom does not produce; they only repeat a loop;
 //! - reordering of a load with a later store of the same thread (load buffering), which loom cannot express;
 //! - what the clock does. Time is an argument here, and `tests/batches` covers it: a property test compares any sequence
 //!   of events with a model of the live jobs (none lost, none twice, order, size, delay, places).
 //!
-//! `tests/stress.rs` adds real threads, cancelled jobs and workers that give batches back.
+//! `tests/stress.rs` adds real threads, cancelled jobs and workers that give batches back; it and the unit tests also
+//! run in miri (`cargo +nightly miri test -p tserve-batcher --lib --test stress`).
 
 mod batch;
 mod combiner;

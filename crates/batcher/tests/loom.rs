@@ -103,18 +103,23 @@ fn a_slot_is_written_again_only_after_its_value_moved_out() {
 fn whoever_frees_a_place_can_fill_one() {
     check(|| {
         let (producer, mut consumer) = bounded(2);
-        for value in 1..=2 {
-            producer.push(value).unwrap();
-            consumer.pop().unwrap();
-        }
+        producer.push(1).unwrap();
+        producer.push(2).unwrap();
+        consumer.pop().unwrap();
+        // loom keeps one last access per location to find the switches worth making, and a thread's own load hides the
+        // other's before its exchange. This pair of relaxed accesses orders nothing and makes loom try that switch.
+        let turn = Arc::new(AtomicUsize::new(0));
         let other = {
-            let producer = producer.clone();
+            let (producer, turn) = (producer.clone(), Arc::clone(&turn));
             thread::spawn(move || {
                 producer.release(1);
                 producer.push(3).unwrap();
+                turn.store(1, Ordering::Relaxed);
             })
         };
+        consumer.pop().unwrap();
         producer.release(1);
+        turn.load(Ordering::Relaxed);
         // One place is left whatever the other thread has done, and that must be visible here.
         producer.push(4).unwrap();
         other.join().unwrap();

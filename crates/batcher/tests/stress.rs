@@ -18,7 +18,7 @@ use tserve_batcher::{
 };
 
 const CLIENTS: usize = 4;
-const JOBS_PER_CLIENT: usize = 5_000;
+const JOBS_PER_CLIENT: usize = if cfg!(miri) { 30 } else { 5_000 };
 const WORKERS: usize = 3;
 const CAPACITY: u8 = 7;
 const BATCH_SIZE: usize = 4;
@@ -125,8 +125,10 @@ impl<'a> Server<'a> {
                 record,
                 held,
             };
+            let deadline = job.arrived + STUCK;
             while let Err(refused) = self.batcher.push(job) {
                 job = refused.into_inner();
+                assert!(Instant::now() < deadline, "no place becomes free");
                 thread::yield_now();
             }
             // Raised late and lowered early, hence at most the number of places in use.
