@@ -1,4 +1,4 @@
-"""Every admitted request gets its answer: late, large, cancelled or overtaken by its model's end."""
+"""Every admitted request is answered: late, large, cancelled or overtaken by its model's end."""
 
 from __future__ import annotations
 
