@@ -18,6 +18,8 @@ pub use self::management::{
     StatusReply,
 };
 pub use self::served::ServedModel;
+/// A piece of a model's request arena that a body can be read into.
+pub use tserve_shm::Block as BodyBlock;
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::service::BodyBlock;
 use bytes::Bytes;
-use tserve_shm::Block;
 
 use super::answer::{Answer, Surface};
 use super::body::{BodyPlace, Content, is_urlencoded};
@@ -107,7 +107,7 @@ pub(super) fn room(
     target: &Target<'_>,
     captures: &Captures<'_>,
     length: usize,
-) -> Result<Option<(Arc<ServedModel>, Block)>, Error> {
+) -> Result<Option<(Arc<ServedModel>, BodyBlock)>, Error> {
     if route.body != BodyUse::ModelInput
         || head.method() == "OPTIONS"
         || is_urlencoded(head.content_type())

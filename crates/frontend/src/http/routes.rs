@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tserve_shm::Block;
+use crate::service::BodyBlock;
 
 use super::answer::{Answer, Surface};
 use super::documentation::{self as docs, Documentation};
@@ -106,7 +106,7 @@ pub(super) enum Payload<'a> {
         /// The model.
         model: Arc<ServedModel>,
         /// The bytes.
-        block: Block,
+        block: BodyBlock,
     },
 }
 

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::service::BodyBlock;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tserve_shm::Block;
 
 use super::super::chunked::ChunkedDecoder;
 use super::super::head::{HeadScanner, Malformed};
@@ -60,7 +60,7 @@ pub(super) enum Place {
     /// In [`Connection::body`].
     Heap,
     /// In the memory of its model.
-    Arena(Arc<ServedModel>, Block),
+    Arena(Arc<ServedModel>, BodyBlock),
     /// Nowhere: the route does not look at it.
     Nowhere,
 }
