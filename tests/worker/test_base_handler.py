@@ -145,9 +145,9 @@ def test_exported_model(linear: Callable[..., Any], tmp_path: Path) -> None:
     except Exception as exc:
         pytest.skip(f"cannot compile a model here: {exc}")
     served = linear(
-        {"linear.so": Path(path).read_bytes()},
+        {"exported.so": Path(path).read_bytes()},
         "pt2: {export: {aot_compile: true}}\n",
-        serializedFile="linear.so",
+        serializedFile="exported.so",
     )
     assert served.body([1, 2, 3]) == pytest.approx(WANTED)
 
