@@ -84,6 +84,16 @@ pub enum MetricsMode {
     Legacy,
 }
 
+/// What `/ping` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PingSemantics {
+    /// As in the original: workers that are loading or restarting count.
+    #[default]
+    Compat,
+    /// The same as `/readyz`.
+    Strict,
+}
+
 /// One entry of `load_models`: `[name=]location`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartupModel {
@@ -205,6 +215,8 @@ pub struct Config {
     pub metrics_mode: MetricsMode,
     /// Metric definitions, passed to workers.
     pub metrics_config: Option<PathBuf>,
+    /// What `/ping` means.
+    pub ping_semantics: PingSemantics,
     /// Threads of the server; 0 = one per CPU.
     pub worker_threads: usize,
     /// Interpreter that runs the workers; `None` = look for one.

@@ -9,7 +9,7 @@ mod management;
 mod served;
 mod state;
 
-pub use self::health::{Health, HealthService};
+pub use self::health::{Health, HealthService, NotReady, Readiness};
 pub use self::inference::{
     Body, InferenceReply, InferenceRequest, InferenceService, Input, PendingReply, Value,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys;
-use super::{Address, Config, Cors, MetricsMode, StartupModels, TlsFiles};
+use super::{Address, Config, Cors, MetricsMode, PingSemantics, StartupModels, TlsFiles};
 
 /// The configuration so far, and what only makes sense once every key is known.
 #[derive(Debug)]
@@ -68,6 +68,7 @@ impl Draft {
                 default_startup_timeout: Duration::ZERO,
                 unregister_model_timeout: Duration::ZERO,
                 drain_timeout: Duration::ZERO,
+                ping_semantics: PingSemantics::Compat,
                 job_queue_size: 0,
                 max_request_size: 0,
                 max_response_size: 0,

@@ -182,6 +182,7 @@ fn schema(shape: Shape) -> Value {
             }),
         ),
         Shape::Status => object(&["status"], json!({ "status": text("What happened.") })),
+        Shape::Readiness => readiness(),
         Shape::Error => object(
             &["code", "type", "message"],
             json!({
@@ -217,6 +218,27 @@ fn schema(shape: Shape) -> Value {
         ),
         Shape::ModelDescription => model_description(),
     }
+}
+
+fn readiness() -> Value {
+    let model = object(
+        &["modelName", "reason"],
+        json!({
+            "modelName": text("Name."),
+            "modelVersion": text("Version; absent when the model is not registered."),
+            "minWorkers": number("Workers it needs."),
+            "loadedWorkers": number("Workers it has."),
+            "reason": text("What is missing."),
+            "lastError": text("Why a worker last failed."),
+        }),
+    );
+    object(
+        &["status", "notReady"],
+        json!({
+            "status": text("Whether it is so."),
+            "notReady": { "type": "array", "items": model, "description": "Models that are not." },
+        }),
+    )
 }
 
 fn model_description() -> Value {
@@ -308,13 +330,16 @@ mod tests {
     }
 
     #[test]
-    fn the_inference_listener_lists_what_the_original_lists() {
+    fn the_inference_listener_lists_what_the_original_lists_and_health() {
         assert_eq!(
             operations(&server(Connector::INFERENCE)),
             [
                 "get /api-description api-description [200, 500]",
+                "get /livez livez [200]",
                 "get /metrics metrics [200, 500]",
                 "get /ping ping [200, 500]",
+                "get /readyz readyz [200, 404, 503]",
+                "get /startupz startupz [200, 503]",
                 "options / apiDescription [200, 500]",
                 "post /predictions/{model_name} predictions [200, 404, 500, 503]",
                 "post /predictions/{model_name}/{model_version} version_predictions [200, 404, 500, 503]",

@@ -42,6 +42,8 @@ pub(super) enum Shape {
     Status,
     /// `{"code", "type", "message"}`
     Error,
+    /// `{"status", "notReady": [...]}`
+    Readiness,
     /// Whatever the model answers.
     Bytes,
     /// A page of models.
@@ -54,7 +56,7 @@ pub(super) enum Shape {
 
 const NO_MODEL: (u16, &str, Shape) = (404, "No such model or version", Shape::Error);
 const FAILED: (u16, &str, Shape) = (500, "The server or the model failed", Shape::Error);
-const STARTED: (u16, &str, Shape) = (202, "Accepted; the work goes on", Shape::Status);
+const ACCEPTED: (u16, &str, Shape) = (202, "Accepted; the work goes on", Shape::Status);
 const PARTIAL: (u16, &str, Shape) = (210, "Some workers are not ready yet", Shape::Status);
 const BAD: (u16, &str, Shape) = (400, "A parameter is missing or wrong", Shape::Error);
 
@@ -115,6 +117,44 @@ pub(super) static PING: Documentation = Documentation {
         FAILED,
     ],
     ..operation("get", "ping", "Tells whether the server is healthy.")
+};
+
+const NOT_READY: (u16, &str, Shape) = (503, "Which models are not, and why", Shape::Readiness);
+
+pub(super) static LIVE: Documentation = Documentation {
+    answers: &[(200, "The server answers", Shape::Status)],
+    ..operation("get", "livez", "Tells that the server is alive.")
+};
+
+pub(super) static READY: Documentation = Documentation {
+    parameters: &[query(
+        "model",
+        "string",
+        None,
+        "Only this model, whether it was named at start or not.",
+    )],
+    answers: &[
+        (200, "All models are ready", Shape::Readiness),
+        NO_MODEL,
+        NOT_READY,
+    ],
+    ..operation(
+        "get",
+        "readyz",
+        "Tells whether every model named at start is registered and has its workers loaded.",
+    )
+};
+
+pub(super) static STARTED: Documentation = Documentation {
+    answers: &[
+        (200, "Every model has been ready", Shape::Readiness),
+        NOT_READY,
+    ],
+    ..operation(
+        "get",
+        "startupz",
+        "Tells whether every model named at start has been ready once.",
+    )
 };
 
 const PREDICTED: &[(u16, &str, Shape)] = &[
@@ -235,7 +275,7 @@ pub(super) static REGISTER: Documentation = Documentation {
     ],
     answers: &[
         (200, "The model is registered", Shape::Status),
-        STARTED,
+        ACCEPTED,
         PARTIAL,
         BAD,
         (404, "No such archive", Shape::Error),
@@ -290,7 +330,7 @@ const SCALING: &[Parameter] = &[
 ];
 const SCALED: &[(u16, &str, Shape)] = &[
     (200, "The workers run", Shape::Status),
-    STARTED,
+    ACCEPTED,
     PARTIAL,
     BAD,
     NO_MODEL,
@@ -319,7 +359,7 @@ pub(super) static SCALE_VERSION: Documentation = Documentation {
 
 const REMOVED: &[(u16, &str, Shape)] = &[
     (200, "The version is gone", Shape::Status),
-    STARTED,
+    ACCEPTED,
     NO_MODEL,
     (408, "Its workers did not stop in time", Shape::Error),
     FAILED,

@@ -14,7 +14,7 @@ use super::response::Response;
 use super::routes::{BodyUse, Call, Captures, Payload, Route};
 use super::target::{Query, Target};
 use crate::error::Error;
-use crate::service::{Body, Health, InferenceRequest, ServedModel};
+use crate::service::{Body, Health, InferenceRequest, Readiness, ServedModel};
 
 /// Content type of the metrics, whatever the client accepts.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -259,6 +259,33 @@ pub(super) fn ping(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Err
         Health::Healthy => Response::status_text(200, "Healthy"),
         Health::Unhealthy => Response::status_text(500, "Unhealthy"),
     }))
+}
+
+/// `/livez`
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
+pub(super) fn alive(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    Ok(Answer::Now(Response::status_text(200, "alive")))
+}
+
+/// `/readyz[?model=m]`
+pub(super) fn ready(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    let health = &call.surface.services.health;
+    let query = call.target.query()?;
+    Ok(readiness(&match query.first("model") {
+        Some(model) => health.model_readiness(model)?,
+        None => health.readiness(),
+    }))
+}
+
+/// `/startupz`
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
+pub(super) fn started(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    Ok(readiness(&call.surface.services.health.startup()))
+}
+
+fn readiness(readiness: &Readiness) -> Answer {
+    let status = if readiness.is_ready() { 200 } else { 503 };
+    Answer::Now(Response::json(status, readiness))
 }
 
 /// `OPTIONS /` and `/api-description`

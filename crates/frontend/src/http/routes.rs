@@ -194,6 +194,9 @@ pub(super) static ROUTES: &[Route] = &[
     input(&[EXPLANATIONS, Model, Version], inference::explain),
     input(&[EXPLANATIONS, Model, Version, Rest], inference::explain),
     described(any(Api::Inference, &[Word("ping"), Anything], inference::ping), &docs::PING),
+    described(any(Api::Every, &[Word("livez")], inference::alive), &docs::LIVE),
+    described(any(Api::Every, &[Word("readyz")], inference::ready), &docs::READY),
+    described(any(Api::Every, &[Word("startupz")], inference::started), &docs::STARTED),
     input(&[Word("invocations")], inference::invoke),
     input(&[MODELS, Model, Word("invoke")], inference::invoke),
     // The original takes every such path for inference, which hides management behind it where

@@ -149,13 +149,11 @@ impl InferenceService {
     /// The model that `/invocations` goes to when the request names none: the only one loaded at
     /// start, if it is still registered.
     pub fn startup_model(&self) -> Option<String> {
-        let names = self.state.startup_models.get()?;
-        let name = names.first().filter(|_| names.len() == 1)?;
-        self.state
-            .registry
-            .get(name, None)
-            .ok()
-            .map(|_| name.clone())
+        let mut names = self.state.loaded_at_startup();
+        let name = names.next()?;
+        let is_only_one = names.all(|other| other == name);
+        let is_registered = self.state.registry.get(name, None).is_ok();
+        (is_only_one && is_registered).then(|| name.to_owned())
     }
 
     /// Room for a body of exactly `len` bytes in the model's arena, to read the socket into.

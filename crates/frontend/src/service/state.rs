@@ -1,7 +1,6 @@
 //! What all services of one server share.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
@@ -27,8 +26,19 @@ pub(crate) struct ServerState {
     pub(crate) worker_ids: Arc<AtomicU64>,
     /// Becomes true when a stopping server is to end its workers at once.
     pub(crate) hurry: watch::Sender<bool>,
-    /// Names of the models that were loaded at start.
-    pub(crate) startup_models: OnceLock<BTreeSet<String>>,
+    /// How the registration of each model named at start went; set when all have been tried.
+    pub(crate) startup_models: OnceLock<Vec<StartupOutcome>>,
+    /// Whether every model named at start has been ready at once.
+    pub(crate) has_started: AtomicBool,
+}
+
+/// How the registration of one model named at start went.
+#[derive(Debug)]
+pub(crate) struct StartupOutcome {
+    /// Its name; the one its location suggests when its archive could not be read.
+    pub(crate) name: String,
+    /// Why it could not be registered, if it could not.
+    pub(crate) failure: Option<String>,
 }
 
 impl ServerState {
@@ -50,6 +60,7 @@ impl ServerState {
             worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
             hurry: watch::Sender::new(false),
             startup_models: OnceLock::new(),
+            has_started: AtomicBool::new(false),
             config,
             telemetry,
             runtime_dir,
@@ -58,8 +69,14 @@ impl ServerState {
 
     /// Whether a model of this name was loaded at start.
     pub(crate) fn was_loaded_at_startup(&self, name: &str) -> bool {
-        self.startup_models
-            .get()
-            .is_some_and(|names| names.contains(name))
+        self.loaded_at_startup().any(|loaded| loaded == name)
+    }
+
+    /// Names of the models that were loaded at start; one that has several versions comes often.
+    pub(crate) fn loaded_at_startup(&self) -> impl Iterator<Item = &str> {
+        let outcomes = self.startup_models.get().into_iter().flatten();
+        outcomes
+            .filter(|outcome| outcome.failure.is_none())
+            .map(|outcome| outcome.name.as_str())
     }
 }

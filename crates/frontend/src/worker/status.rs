@@ -73,6 +73,11 @@ impl WorkerStatus {
         }
     }
 
+    /// Whether it has served at any time.
+    pub fn has_been_ready(&self) -> bool {
+        self.has_been_ready.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_state(&self, state: WorkerState) {
         if state == WorkerState::Ready {
             self.has_been_ready.store(true, Ordering::Relaxed);

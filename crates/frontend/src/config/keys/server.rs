@@ -1,8 +1,8 @@
 //! Keys of metrics and of the server itself.
 
-use super::super::MetricsMode;
 use super::super::draft::Draft;
 use super::super::value::{Parsed, boolean, optional_path, optional_text, seconds};
+use super::super::{MetricsMode, PingSemantics};
 use super::{Env, Group, Key, form};
 
 const METRICS: &str = "metrics";
@@ -85,6 +85,14 @@ pub(super) const GROUP: Group = Group {
             |draft, text| boolean(text).map(|it| draft.enable_envvars_config = it),
         ),
         Key::new(
+            "ping_semantics",
+            "`compat` or `strict`",
+            Some("compat"),
+            "What `/ping` means: as TorchServe's, or the same as `/readyz`. Not known to TorchServe.",
+            ping_semantics,
+        )
+        .env("TS_PING_SEMANTICS"),
+        Key::new(
             "model_server_home",
             form::FOLDER,
             None,
@@ -135,6 +143,15 @@ fn metrics_mode(draft: &mut Draft, text: &str) -> Parsed<()> {
         "prometheus" => MetricsMode::Prometheus,
         "legacy" => MetricsMode::Legacy,
         _ => return Err("is not log, prometheus or legacy".to_owned()),
+    };
+    Ok(())
+}
+
+fn ping_semantics(draft: &mut Draft, text: &str) -> Parsed<()> {
+    draft.config.ping_semantics = match text.to_ascii_lowercase().as_str() {
+        "compat" => PingSemantics::Compat,
+        "strict" => PingSemantics::Strict,
+        _ => return Err("is not compat or strict".to_owned()),
     };
     Ok(())
 }

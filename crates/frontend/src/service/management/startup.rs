@@ -1,7 +1,5 @@
 //! Models that are loaded when the server starts.
 
-use std::collections::BTreeSet;
-
 use super::ManagementService;
 use super::register::Registration;
 use crate::config::{StartupModel, StartupModels};
@@ -9,10 +7,11 @@ use crate::error::Error;
 use crate::model::settings::RegisterParams;
 use crate::model::store;
 use crate::service::ServedModel;
+use crate::service::state::StartupOutcome;
 
 impl ManagementService {
     /// Registers the models of `load_models` and starts their workers, without waiting for them
-    /// to load. What cannot be registered is reported and left out.
+    /// to load. What cannot be registered is reported and left out, and keeps the server unready.
     pub async fn load_startup_models(&self) {
         self.state.store.sweep();
         let wanted = match &self.state.config.startup_models {
@@ -20,18 +19,24 @@ impl ManagementService {
             StartupModels::List(models) => models.clone(),
             StartupModels::All => self.models_in_store().await,
         };
-        let mut names = BTreeSet::new();
+        let mut outcomes = Vec::with_capacity(wanted.len());
         for model in wanted {
             match self.load_at_startup(&model).await {
-                Ok(name) => {
-                    names.insert(name);
-                }
+                Ok(name) => outcomes.push(StartupOutcome {
+                    name,
+                    failure: None,
+                }),
                 Err(error) => {
                     tracing::warn!(location = model.location, %error, "Failed to load model: {}", model.location);
+                    let derived = || store::derived_name(&model.location);
+                    outcomes.push(StartupOutcome {
+                        name: model.name.clone().unwrap_or_else(derived),
+                        failure: Some(error.to_string()),
+                    });
                 }
             }
         }
-        let _ = self.state.startup_models.set(names);
+        let _ = self.state.startup_models.set(outcomes);
     }
 
     async fn load_at_startup(&self, model: &StartupModel) -> Result<String, Error> {
