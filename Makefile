@@ -123,15 +123,21 @@ model-check: toolchain ## Check the lock-free structures under every interleavin
 	  --package tserve-batcher --package tserve-shm --test loom
 
 CONFORMANCE ?= ../shared/conformance
+# What is built; AREAS= runs everything.
+AREAS ?= http predict returns respond errors handlers versions batching recovery cli config archiver \
+  startup queue timeout default
+CONFORMANCE_RUN = .bench/conformance/bin/python $(CONFORMANCE)/run.py $(AREAS:%=--area %)
+
 .PHONY: conformance
 conformance: $(VENV)/.release $(VENV)/.torch ## Run the conformance recording, where it lies beside the checkout
 	@test -d $(CONFORMANCE) || { echo "no conformance harness at $(CONFORMANCE); set CONFORMANCE=..."; exit 1; }
 	test -d .bench/conformance || $(VENV)/bin/python -m venv .bench/conformance
 	.bench/conformance/bin/python -m pip install --quiet --requirement $(CONFORMANCE)/requirements.txt
-	.bench/conformance/bin/python $(CONFORMANCE)/run.py --server '$(CURDIR)/$(VENV)/bin/tserve {args}' \
+	$(CONFORMANCE_RUN) --server '$(CURDIR)/$(VENV)/bin/tserve {args}' \
 	  --archiver '$(CURDIR)/$(VENV)/bin/tserve-archiver' --python '$(CURDIR)/$(VENV)/bin/python' \
-	  --record .bench/conformance.json --verbose $(CONFORMANCE_ARGS)
-	.bench/conformance/bin/python $(CONFORMANCE)/run.py --compare $(CONFORMANCE)/golden.json.gz .bench/conformance.json
+	  --record .bench/conformance.json --verbose
+	$(CONFORMANCE_RUN) --version-string "$$($(VENV)/bin/tserve --version | awk '{print $$NF}')" \
+	  --compare $(CONFORMANCE)/golden.json.gz .bench/conformance.json
 
 .PHONY: bench
 bench: $(VENV)/.release $(VENV)/.torch reference ## Load the real binary and TorchServe side by side
