@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from harness.archives import build_archive
 from harness.server import Server
 
 Archive = str | dict[str, Any]
+
+# A shell that runs tests in the background ignores SIGINT, which all processes would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _prepare(folder: Path, archives: list[Archive], options: dict[str, Any]) -> Server:
