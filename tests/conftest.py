@@ -13,9 +13,13 @@ from harness.server import Server
 
 Archive = str | dict[str, Any]
 
-# A shell that runs tests in the background ignores SIGINT, which all processes would inherit.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that runs tests in the background ignores these, which all processes would inherit.
+for number, usual in [
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+]:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def _prepare(folder: Path, archives: list[Archive], options: dict[str, Any]) -> Server:
