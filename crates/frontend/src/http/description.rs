@@ -253,6 +253,8 @@ fn model_description() -> Value {
                 "description": "Whether it serves.",
                 "enum": ["READY", "LOADING", "UNLOADING"],
             },
+            "state": text("What it does while it does not serve."),
+            "lastError": { "type": "object", "description": "Why it last failed." },
         }),
     );
     let metrics = object(

@@ -55,6 +55,12 @@ pub(super) enum FromWorker {
         message: String,
         /// Whole traceback.
         traceback: String,
+        /// File of the archive that raised it.
+        #[serde(default)]
+        file: Option<String>,
+        /// Line in that file.
+        #[serde(default)]
+        line: Option<u64>,
     },
     /// Reserved for metrics.
     Metric {},

@@ -12,6 +12,8 @@ use tokio::process::Child;
 use tserve_shm::Completions;
 
 use super::control::Control;
+use super::failure::LastFailure;
+use super::memory;
 use super::process::kill_group;
 use crate::dispatch::{Batch, InFlight, ReplyLimits};
 
@@ -26,6 +28,8 @@ const EXIT_STATUS_GRACE: Duration = Duration::from_millis(500);
 pub(super) struct Life {
     pub(super) child: Child,
     pub(super) pid: i32,
+    /// What [`memory::kills`] said when it began.
+    pub(super) memory_kills: Option<u64>,
     pub(super) control: Control,
     pub(super) completions: Completions,
     pub(super) in_flight: Arc<InFlight>,
@@ -96,6 +100,12 @@ impl Life {
     pub(super) async fn exit_status(&mut self) -> Option<ExitStatus> {
         let exit = tokio::time::timeout(EXIT_STATUS_GRACE, self.child.wait());
         exit.await.ok()?.ok()
+    }
+
+    /// What is known of the end of its process.
+    pub(super) fn died(&self, status: ExitStatus) -> LastFailure {
+        let kills = self.memory_kills.zip(memory::kills());
+        LastFailure::died(status, kills.map(|(before, now)| now > before))
     }
 
     /// Makes sure that nothing of the worker runs any more.

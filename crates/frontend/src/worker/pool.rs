@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::context::ModelContext;
 use super::device::Devices;
-use super::status::{LastFailure, WorkerState, WorkerStatus};
+use super::failure::LastFailure;
+use super::status::{WorkerState, WorkerStatus};
 use super::supervisor::{FirstLoad, StopMode, Supervisor};
 use crate::error::Error;
 

@@ -1,11 +1,11 @@
-//! Starting a worker process and telling how one ended.
+//! Starting a worker process and killing one.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 
 use command_fds::CommandFdExt;
 use command_fds::FdMapping;
@@ -125,29 +125,5 @@ pub(super) fn kill_group(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         // Gone already is what is wanted.
         let _ = kill_process_group(pid, Signal::KILL);
-    }
-}
-
-/// How a process ended, in words.
-pub(super) fn describe_exit(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("the worker process ended with exit status {code}"),
-        (None, Some(9)) => {
-            "the worker process was killed (SIGKILL), possibly for want of memory".to_owned()
-        }
-        (None, Some(signal)) => format!("the worker process was killed by signal {signal}"),
-        (None, None) => format!("the worker process ended: {status}"),
-    }
-}
-
-/// Status for the clients of a worker that ended like this: 507 for a kill, which is how a
-/// machine without memory ends processes, else 500.
-pub(super) fn status_for_exit(status: ExitStatus) -> u16 {
-    use std::os::unix::process::ExitStatusExt;
-    if status.signal() == Some(9) || status.code() == Some(137) {
-        507
-    } else {
-        500
     }
 }

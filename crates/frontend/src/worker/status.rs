@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 use jiff::Timestamp;
 
+use super::failure::LastFailure;
+
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -21,17 +23,17 @@ pub enum WorkerState {
     Stopping = 4,
 }
 
-/// Why a worker last failed.
-#[derive(Debug, Clone)]
-pub struct LastFailure {
-    /// One line: exception type and message, or how the process ended.
-    pub summary: String,
-    /// The handler's traceback, if it raised.
-    pub traceback: Option<String>,
-    /// Status for clients: 507 when memory ran out, else 500.
-    pub status: u16,
-    /// When.
-    pub at: Timestamp,
+impl WorkerState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "LOADING",
+            Self::Ready => "READY",
+            Self::BackingOff => "BACKING_OFF",
+            Self::Failed => "FAILED",
+            Self::Stopping => "STOPPING",
+        }
+    }
 }
 
 /// Shared between a worker's task, the pool and describe.

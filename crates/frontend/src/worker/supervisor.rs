@@ -4,17 +4,18 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tserve_shm::create_link;
 
 use super::backoff::Backoff;
 use super::context::ModelContext;
 use super::control::{Control, ControlError, FromWorker, ToWorker};
+use super::failure::{LastFailure, Raised};
 use super::life::Life;
+use super::memory;
 use super::output;
-use super::process::{describe_exit, kill_group, status_for_exit};
-use super::status::{LastFailure, WorkerState, WorkerStatus};
+use super::process::kill_group;
+use super::status::{WorkerState, WorkerStatus};
 use crate::dispatch::{InFlight, LinkEnd};
 use crate::error::Error;
 use crate::telemetry::Stream;
@@ -112,8 +113,9 @@ impl Supervisor {
 
     fn note(&self, failure: &LastFailure, failures: usize) {
         let worker = self.thread_name();
-        if let Some(traceback) = &failure.traceback {
-            tracing::warn!(%worker, failures, "{}\n{}", failure.summary, traceback.trim_end());
+        if let Some(raised) = &failure.raised {
+            let traceback = raised.traceback.trim_end();
+            tracing::warn!(%worker, failures, "{}\n{traceback}", failure.summary);
         } else {
             tracing::warn!(%worker, failures, "{}", failure.summary);
         }
@@ -129,7 +131,7 @@ impl Supervisor {
         let (mut life, submitter) = match self.start() {
             Ok(started) => started,
             Err(error) => {
-                return End::Failed(failure(500, format!("cannot start a worker: {error}")));
+                return End::Failed(LastFailure::new(format!("cannot start a worker: {error}")));
             }
         };
         if let Some(end) = self.load(&mut life).await {
@@ -152,6 +154,7 @@ impl Supervisor {
         let context = &self.context;
         let (submitter, completions, worker_fds) = create_link(&context.link_config())?;
         let arena = context.arena.reader_fd().try_clone_to_owned()?;
+        let memory_kills = memory::kills();
         let (mut child, control) =
             context
                 .environment
@@ -172,6 +175,7 @@ impl Supervisor {
         let life = Life {
             child,
             pid,
+            memory_kills,
             control: Control::new(control)?,
             completions,
             in_flight: InFlight::new(),
@@ -202,7 +206,9 @@ impl Supervisor {
             let message = tokio::select! {
                 biased;
                 message = life.control.receive() => message,
-                Ok(status) = life.child.wait() => return Some(End::Failed(died_loading(status))),
+                Ok(status) = life.child.wait() => {
+                    return Some(End::Failed(life.died(status).while_loading()));
+                }
                 () = self.stopped() => {
                     kill_group(life.pid);
                     return Some(End::Stopped);
@@ -211,7 +217,7 @@ impl Supervisor {
                     kill_group(life.pid);
                     let seconds = settings.startup_timeout.as_secs();
                     let summary = format!("the worker did not load within {seconds} s");
-                    return Some(End::Failed(failure(500, summary)));
+                    return Some(End::Failed(LastFailure::new(summary)));
                 }
             };
             match message {
@@ -223,18 +229,22 @@ impl Supervisor {
                     exception,
                     message,
                     traceback,
+                    file,
+                    line,
                 }) => {
-                    return Some(End::Failed(LastFailure {
-                        summary: format!("the handler cannot be loaded: {exception}: {message}"),
-                        traceback: Some(traceback),
-                        status: if code == 507 { 507 } else { 500 },
-                        at: Timestamp::now(),
-                    }));
+                    let raised = Raised {
+                        exception,
+                        message,
+                        traceback,
+                        file,
+                        line,
+                    };
+                    return Some(End::Failed(LastFailure::raised(code, raised)));
                 }
                 Err(error) => {
                     return Some(End::Failed(match life.exit_status().await {
-                        Some(status) => died_loading(status),
-                        None => failure(500, error.to_string()),
+                        Some(status) => life.died(status).while_loading(),
+                        None => LastFailure::new(error.to_string()),
                     }));
                 }
             }
@@ -256,15 +266,15 @@ impl Supervisor {
                 self.stop_serving(life, mode).await;
                 return End::Stopped;
             }
-            Event::Exit(status) => died(status),
+            Event::Exit(status) => life.died(status),
             Event::Lost(reason) => match life.exit_status().await {
-                Some(status) => died(status),
-                None => failure(500, reason),
+                Some(status) => life.died(status),
+                None => LastFailure::new(reason),
             },
-            Event::Broken(how) => failure(500, how),
+            Event::Broken(how) => LastFailure::new(how),
             Event::TimeOut => {
                 let limit = self.context.settings.response_timeout;
-                failure(500, format!("no response within {} s", limit.as_secs_f64()))
+                LastFailure::new(format!("no response within {} s", limit.as_secs_f64()))
             }
         };
         kill_group(life.pid);
@@ -373,25 +383,5 @@ impl Supervisor {
         }
         self.context.dispatcher.release(link.unreleased);
         self.context.dispatcher.put_back(unstarted);
-    }
-}
-
-fn died(status: ExitStatus) -> LastFailure {
-    failure(status_for_exit(status), describe_exit(status))
-}
-
-fn died_loading(status: ExitStatus) -> LastFailure {
-    failure(
-        status_for_exit(status),
-        format!("{} while it was loading", describe_exit(status)),
-    )
-}
-
-fn failure(status: u16, summary: String) -> LastFailure {
-    LastFailure {
-        summary,
-        traceback: None,
-        status,
-        at: Timestamp::now(),
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::model::settings::DeviceType;
 use crate::service::inference::submit_solo;
 use crate::service::{Body, InferenceReply, InferenceRequest, ServedModel};
-use crate::worker::{WorkerState, WorkerStatus};
+use crate::worker::{LastFailure, WorkerState, WorkerStatus};
 
 /// One model version, in the order in which clients see the fields.
 #[derive(Serialize)]
@@ -63,9 +63,38 @@ struct WorkerDescription {
     pid: i32,
     gpu: bool,
     gpu_usage: &'static str,
-    /// Not the original's: why the worker last failed, while it is not serving.
+    /// Not the original's: what it is doing, while it is not serving.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<String>,
+    state: Option<&'static str>,
+    /// Not the original's: why the worker last failed, if it ever did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<LastError>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LastError {
+    summary: String,
+    time: String,
+    #[serde(flatten)]
+    raised: Option<RaisedError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    killed_for_memory: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct RaisedError {
+    exception: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    traceback: String,
 }
 
 #[derive(Serialize)]
@@ -203,7 +232,8 @@ fn describe(state: &crate::service::state::ServerState, model: &ServedModel) -> 
 }
 
 fn describe_worker(status: &WorkerStatus) -> WorkerDescription {
-    let is_ready = status.state() == WorkerState::Ready;
+    let state = status.state();
+    let is_ready = state == WorkerState::Ready;
     WorkerDescription {
         id: status.id.to_string(),
         start_time: timestamp(status.created),
@@ -212,11 +242,27 @@ fn describe_worker(status: &WorkerStatus) -> WorkerDescription {
         pid: status.pid(),
         gpu: status.gpu.is_some(),
         gpu_usage: "N/A",
-        last_error: if is_ready {
-            None
-        } else {
-            status.last_failure().map(|last| last.summary)
-        },
+        state: (!is_ready).then(|| state.as_str()),
+        last_error: status.last_failure().map(LastError::from),
+    }
+}
+
+impl From<LastFailure> for LastError {
+    fn from(failure: LastFailure) -> Self {
+        Self {
+            summary: failure.summary,
+            time: timestamp(failure.at),
+            raised: failure.raised.map(|raised| RaisedError {
+                exception: raised.exception,
+                message: raised.message,
+                file: raised.file,
+                line: raised.line,
+                traceback: raised.traceback,
+            }),
+            exit_status: failure.exit_status,
+            signal: failure.signal,
+            killed_for_memory: failure.was_killed_for_memory,
+        }
     }
 }
 
