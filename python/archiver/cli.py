@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the archiver and return its exit status; errors go to stderr, success is silent."""
     options = build_parser().parse_args(arguments)
     _report_on_stderr()
-    # As an exception, so that a partly written archive is cleaned away.
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A shell that starts a command in the background makes it ignore the interrupt.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _exit_on_signal)
     try:
         generate_model_archive(ModelArchiverConfig.from_args(options))
     except ModelArchiverError as exc:
@@ -144,4 +146,10 @@ def _report_on_stderr() -> None:
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
+    """End by an exception, so that a partly written archive is cleaned away."""
+    # An archive object that was just being made complains when it is collected; its file is gone
+    # on purpose.
+    sys.unraisablehook = lambda _unraisable: None
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
