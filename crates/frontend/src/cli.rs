@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::arguments::Client;
+
 const EXAMPLES: &str = "\
 Examples:
   Serve one archive on this machine, in the foreground:
@@ -13,6 +15,9 @@ Examples:
   Serve everything in the store in the background, and stop again:
     tserve --start --model-store ./models --models all --disable-token-auth
     tserve --stop
+  See what it serves, and ask it:
+    tserve models ls
+    tserve predict digits picture.png
 
 Without a config file, requests are answered at http://127.0.0.1:8080, models are managed at
 http://127.0.0.1:8081 and logs go to ./logs. Every setting of config.properties is listed in
@@ -30,21 +35,25 @@ docs/reference/config.md. `torchserve` command lines work unchanged.";
     disable_version_flag = true
 )]
 pub struct Cli {
-    /// What tserve starts by itself.
+    /// Anything but starting and stopping a server.
     #[command(subcommand)]
-    pub internal: Option<Internal>,
+    pub command: Option<Command>,
     /// What a person types.
     #[command(flatten)]
     pub flags: Flags,
 }
 
-/// Commands that tserve runs in processes of its own; not for people.
+/// What the first word says, where it is no flag.
 #[derive(Debug, Subcommand)]
-pub enum Internal {
+pub enum Command {
+    /// Asks a running server.
+    #[command(flatten)]
+    Client(Client),
     /// The server of a background start: the foreground server in a session of its own.
+    /// Not for people.
     #[command(hide = true, infer_long_args = true, args_override_self = true)]
     Background(Flags),
-    /// Removes the server's runtime folder when the server is gone.
+    /// Removes the server's runtime folder when the server is gone. Not for people.
     #[command(hide = true)]
     Janitor {
         /// The folder.

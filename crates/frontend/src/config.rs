@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::gpu::count as count_gpus;
-pub use self::load::{ConfigError, Loaded, Override, Sources, load};
+pub use self::load::{ConfigError, Loaded, Override, Sources, address_in_file, load, read_address};
 pub use self::reference::page as reference_page;
 
 /// Where a REST listener binds.

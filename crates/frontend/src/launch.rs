@@ -16,13 +16,16 @@ pub use self::pid_file::PidFile;
 pub use self::start::Prepared;
 
 use self::pid_file::Found;
-use crate::cli::{Cli, Internal};
+use crate::cli::{Cli, Command};
+use crate::client::arguments::Client;
 
 /// What the process does next.
 #[derive(Debug)]
 pub enum Next {
     /// End with this exit code.
     Exit(u8),
+    /// Ask a running server.
+    Ask(Box<Client>),
     /// Be the process that removes a server's folder after it.
     CleanUp(PathBuf),
     /// Be the server.
@@ -35,9 +38,10 @@ pub enum Next {
 /// Writing a text failed.
 pub fn launch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Next> {
     let environment = |name: &str| std::env::var(name).ok();
-    let (flags, is_background) = match cli.internal {
-        Some(Internal::Janitor { folder }) => return Ok(Next::CleanUp(folder)),
-        Some(Internal::Background(flags)) => (flags, true),
+    let (flags, is_background) = match cli.command {
+        Some(Command::Client(client)) => return Ok(Next::Ask(Box::new(client))),
+        Some(Command::Janitor { folder }) => return Ok(Next::CleanUp(folder)),
+        Some(Command::Background(flags)) => (flags, true),
         None => (cli.flags, false),
     };
     if is_background {

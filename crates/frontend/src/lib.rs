@@ -1,7 +1,8 @@
 //! The tserve model server as a library; the `tserve` binary is a thin shell around [`run`].
 //!
 //! # Layout
-//! - [`config`]: effective values and where they come from. [`cli`], [`launch`]: the command line.
+//! - [`config`]: effective values and where they come from. [`cli`], [`launch`]: the command line;
+//!   [`client`]: the commands that ask a running server.
 //! - [`http`]: REST adapters: wire requests to neutral requests and back, no rules.
 //! - [`service`]: the rules: inference, management, health.
 //! - [`dispatch`]: from a model's queue to its workers and back.
@@ -11,6 +12,7 @@
 //! - [`server`]: start and stop of the whole; [`janitor`] cleans up after one that was killed.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dispatch;
 pub mod error;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tserve_frontend::cli::Cli;
+use tserve_frontend::client;
 use tserve_frontend::janitor;
 use tserve_frontend::launch::{Next, Prepared, launch};
 use tserve_frontend::run;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match launch(cli, &mut stdout(), &mut stderr()) {
         Ok(Next::Exit(code)) => code.into(),
+        Ok(Next::Ask(client)) => client::run(&client, &mut stdout(), &mut stderr()).into(),
         Ok(Next::CleanUp(folder)) => {
             janitor::run(&folder);
             ExitCode::SUCCESS

@@ -1,5 +1,6 @@
 //! Finds the sources of the configuration and merges them: defaults, file, flags, environment.
 
+mod address;
 mod checks;
 mod file;
 
@@ -8,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+pub use self::address::{address_in_file, read_address};
 
 use self::file::Entry;
 use super::Config;
