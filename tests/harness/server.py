@@ -84,8 +84,11 @@ class Server:
 
     # --- life ---------------------------------------------------------------------------------
 
-    def start(self, *, ready: bool = True, seconds: float = 60) -> Server:
-        """Starts the server; with `ready`, waits until every model's workers have loaded."""
+    def start(self, *, ready: bool = True, seconds: float = 60, with_config: bool = True) -> Server:
+        """Starts the server; with `ready`, waits until every model's workers have loaded.
+
+        Without `with_config`, no config file is named, as for a start from a snapshot.
+        """
         settings = {
             "inference_address": f"http://127.0.0.1:{self.port}",
             "management_address": f"http://127.0.0.1:{self.management_port}",
@@ -98,7 +101,9 @@ class Server:
         config = self.folder / "config.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         words = [*self.command, "--start", "--foreground", *self.flags]
-        words += ["--model-store", str(self.store), "--ts-config", str(config)]
+        words += ["--model-store", str(self.store)]
+        if with_config:
+            words += ["--ts-config", str(config)]
         if self.models:
             words += ["--models", *self.models]
         inherited = {

@@ -81,7 +81,7 @@ pub struct Flags {
     pub stop: bool,
 
     /// Read settings from this config.properties (the variable `TS_CONFIG_FILE` goes first;
-    /// without both, ./config.properties is read if it exists)
+    /// without both, the newest snapshot in logs/config or else ./config.properties)
     #[arg(long, value_name = "FILE")]
     pub ts_config: Option<String>,
 

@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod overrides;
 mod reference;
+mod snapshot;
 mod value;
 
 use std::fmt;
@@ -17,8 +18,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::gpu::count as count_gpus;
-pub use self::load::{ConfigError, Loaded, Override, Sources, address_in_file, load, read_address};
+pub use self::load::{
+    ConfigError, Effective, Loaded, Override, Place, Sources, address_in_file, load, read_address,
+};
 pub use self::reference::page as reference_page;
+pub use self::snapshot::{
+    ModelSnapshot, VersionSnapshot, newest as newest_snapshot, stamp as snapshot_stamp,
+    write_property,
+};
 
 /// Where a REST listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +120,8 @@ pub enum StartupModels {
     All,
     /// These.
     List(Vec<StartupModel>),
+    /// Those of a snapshot, as they were served when it was written.
+    Restored(ModelSnapshot),
 }
 
 /// Settings of one version of one model in the `models` property. `None` means "not set".
@@ -147,6 +156,18 @@ pub struct Cors {
     pub allow_origin: Option<String>,
     pub allow_methods: Option<String>,
     pub allow_headers: Option<String>,
+}
+
+/// Keys that were set and their values, as a snapshot has them. Values are not printed by `Debug`:
+/// there may be passwords among them.
+#[derive(Clone, Default)]
+pub struct Properties(pub Vec<(&'static str, String)>);
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        formatter.debug_list().entries(names).finish()
+    }
 }
 
 /// The effective configuration of one server.
@@ -235,6 +256,10 @@ pub struct Config {
     pub metrics_location: PathBuf,
     /// Folder under which the server makes its own runtime folder (unpacked models).
     pub temp_dir: PathBuf,
+    /// Folder that snapshots are written to; `None` = none are written.
+    pub snapshot_folder: Option<PathBuf>,
+    /// What was set, for snapshots.
+    pub properties: Properties,
 }
 
 /// Addresses that the listeners really got; ports are known here even when 0 was asked for.

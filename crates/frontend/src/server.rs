@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::http;
 use crate::janitor;
 use crate::model::runtime_dir::RuntimeDir;
-use crate::service::Services;
+use crate::service::{Services, SnapshotOf};
 use crate::telemetry::Telemetry;
 use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
 
@@ -65,6 +65,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     let environment = WorkerEnvironment::new(&config, interpreter, runtime_dir.boot());
     let services = Services::new(Arc::clone(&config), telemetry, runtime_dir, environment);
     services.management.load_startup_models().await;
+    services.management.save_snapshot(SnapshotOf::Startup).await;
 
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(services.clone(), stopping));
@@ -90,6 +91,11 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     };
     let drain = async {
         let _ = tokio::time::timeout_at(deadline, serving).await;
+        // No client changes anything any more, and every model is still there.
+        services
+            .management
+            .save_snapshot(SnapshotOf::Shutdown)
+            .await;
         services.management.stop().await;
     };
     tokio::select! {

@@ -7,6 +7,7 @@ mod health;
 mod inference;
 mod management;
 mod served;
+mod snapshot;
 mod state;
 
 pub use self::health::{Health, HealthService, NotReady, Readiness};
@@ -18,6 +19,7 @@ pub use self::management::{
     StatusReply,
 };
 pub use self::served::ServedModel;
+pub use self::snapshot::SnapshotOf;
 /// A piece of a model's request arena that a body can be read into.
 pub use tserve_shm::Block as BodyBlock;
 

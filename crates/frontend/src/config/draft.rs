@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys;
-use super::{Address, Config, Cors, MetricsMode, PingSemantics, StartupModels, TlsFiles};
+use super::{
+    Address, Config, Cors, MetricsMode, ModelSnapshot, PingSemantics, Properties, StartupModels,
+    TlsFiles,
+};
 
 /// The configuration so far, and what only makes sense once every key is known.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(super) struct Draft {
     pub number_of_gpu: Option<u32>,
     pub enable_envvars_config: bool,
     pub use_env_allowed_urls: bool,
+    /// The models of a snapshot.
+    pub restored: Option<ModelSnapshot>,
     /// What was left out, to be reported with the place it was written at.
     pub warnings: Vec<String>,
 }
@@ -94,6 +99,8 @@ impl Draft {
                 log_location: PathBuf::from("logs"),
                 metrics_location: PathBuf::from("logs"),
                 temp_dir: std::env::temp_dir(),
+                snapshot_folder: None,
+                properties: Properties::default(),
             },
             metrics_address: nowhere,
             enable_metrics_api: false,
@@ -103,6 +110,7 @@ impl Draft {
             number_of_gpu: None,
             enable_envvars_config: false,
             use_env_allowed_urls: false,
+            restored: None,
             warnings: Vec::new(),
         }
     }

@@ -114,6 +114,11 @@ impl Key {
         }
     }
 
+    /// Whether its value is a path.
+    pub(super) fn is_path(&self) -> bool {
+        [form::FILE, form::FOLDER].contains(&self.form)
+    }
+
     /// Lets an environment variable set it.
     const fn env(mut self, name: &'static str) -> Self {
         self.env = Env::Enabled(name);

@@ -4,6 +4,7 @@ mod address;
 mod checks;
 mod file;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use thiserror::Error;
 pub use self::address::{address_in_file, read_address};
 
 use self::file::Entry;
-use super::Config;
 use super::draft::Draft;
 use super::keys::{self, Env, Key, State};
+use super::{Config, Properties, StartupModels, snapshot};
 
 /// The file that is read when nothing names one.
 const FILE_IN_WORKING_FOLDER: &str = "config.properties";
@@ -44,6 +45,17 @@ pub struct Override {
     pub value: String,
 }
 
+/// One setting: its value and who said so.
+#[derive(Debug, Clone)]
+pub struct Effective {
+    /// The key.
+    pub key: &'static str,
+    /// The value as it would be written; `None` = not set.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub place: Place,
+}
+
 /// A configuration, and what the operator should know about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -51,6 +63,10 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// Whether that file is a snapshot.
+    pub is_snapshot: bool,
+    /// Every key, in the order of the reference page.
+    pub values: Vec<Effective>,
     /// One line each, for the server log.
     pub warnings: Vec<String>,
 }
@@ -102,17 +118,27 @@ pub enum ConfigError {
 }
 
 /// Where a value was written.
-#[derive(Debug, Clone)]
-enum Place<'a> {
-    Line(&'a Path, usize),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: it is the default.
+    Default,
+    /// File and line.
+    Line(PathBuf, usize),
+    /// File and line of a snapshot.
+    Snapshot(PathBuf, usize),
+    /// A flag of the command line.
     Flag(&'static str),
+    /// A variable of the environment.
     Variable(&'static str),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(path, line) => write!(formatter, "{}:{line}", path.display()),
+            Self::Default => formatter.write_str("default"),
+            Self::Line(path, line) | Self::Snapshot(path, line) => {
+                write!(formatter, "{}:{line}", path.display())
+            }
             Self::Flag(flag) => formatter.write_str(flag),
             Self::Variable(name) => write!(formatter, "environment variable {name}"),
         }
@@ -134,22 +160,32 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
         None => Vec::new(),
     };
 
-    let mut draft = Draft::with_defaults();
+    let is_snapshot = entries.iter().any(|entry| entry.key.name == snapshot::KEY);
+    let mut merge = Merge::default();
     for Entry { key, value, line } in &entries {
-        let place = Place::Line(path.unwrap_or(in_working_folder), *line);
-        apply(&mut draft, key, value, &place, &mut warnings)?;
+        let path = path.unwrap_or(in_working_folder).to_path_buf();
+        let place = if is_snapshot {
+            Place::Snapshot(path, *line)
+        } else {
+            Place::Line(path, *line)
+        };
+        merge.apply(key, value, place)?;
     }
     for Override { flag, key, value } in sources.flags {
         let key = keys::find(key).ok_or_else(|| {
             ConfigError::Conflict(format!("{flag}: sets {key}, which is not a key"))
         })?;
-        apply(&mut draft, key, value, &Place::Flag(flag), &mut warnings)?;
+        merge.apply(key, value, Place::Flag(flag))?;
     }
-    limit_gpus(&mut draft, sources);
-    apply_environment(&mut draft, sources, &mut warnings)?;
-    checks::check(&draft, &mut warnings)?;
+    limit_gpus(&mut merge.draft, sources);
+    apply_environment(&mut merge, sources)?;
+    merge.choose_models();
+    checks::check(&merge.draft, &mut merge.warnings)?;
+    warnings.append(&mut merge.warnings);
 
-    let mut config = draft.into_config();
+    let values = merge.values();
+    let mut config = merge.draft.into_config();
+    config.properties = properties(&values, path);
     let folder = |name| (sources.environment)(name).filter(|it| !it.is_empty());
     if let Some(logs) = folder("LOG_LOCATION") {
         config.log_location = PathBuf::from(logs);
@@ -160,38 +196,125 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     Ok(Loaded {
         config,
         file: path.map(Path::to_path_buf),
+        is_snapshot,
+        values,
         warnings,
     })
 }
 
-fn apply(
-    draft: &mut Draft,
-    key: &'static Key,
-    value: &str,
-    place: &Place<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    (key.apply)(draft, value).map_err(|problem| ConfigError::Value {
-        place: place.to_string(),
-        key: key.name,
-        value: shortened(value),
-        problem,
-    })?;
-    let name = key.name;
-    for warning in draft.warnings.drain(..) {
-        warnings.push(format!("{place}: {name}: {warning}"));
-    }
-    let is_default = value.is_empty() || key.default == Some(value);
-    match key.state {
-        State::Planned(feature) if !is_default => warnings.push(format!(
-            "{place}: {name} has no effect yet: not built: {feature}"
-        )),
-        State::Ignored(reason) if !is_default => {
-            warnings.push(format!("{place}: {name} has no effect: {reason}"));
+/// What the sources said so far.
+struct Merge {
+    draft: Draft,
+    /// Values that are not defaults, by key.
+    said: HashMap<&'static str, (String, Place)>,
+    warnings: Vec<String>,
+}
+
+impl Default for Merge {
+    fn default() -> Self {
+        Self {
+            draft: Draft::with_defaults(),
+            said: HashMap::new(),
+            warnings: Vec::new(),
         }
-        _ => {}
     }
-    Ok(())
+}
+
+impl Merge {
+    fn apply(&mut self, key: &'static Key, value: &str, place: Place) -> Result<(), ConfigError> {
+        (key.apply)(&mut self.draft, value).map_err(|problem| ConfigError::Value {
+            place: place.to_string(),
+            key: key.name,
+            value: shortened(value),
+            problem,
+        })?;
+        let name = key.name;
+        for warning in self.draft.warnings.drain(..) {
+            self.warnings.push(format!("{place}: {name}: {warning}"));
+        }
+        let is_default = value.is_empty() || key.default == Some(value);
+        match key.state {
+            State::Planned(feature) if !is_default => self.warnings.push(format!(
+                "{place}: {name} has no effect yet: not built: {feature}"
+            )),
+            State::Ignored(reason) if !is_default => {
+                self.warnings
+                    .push(format!("{place}: {name} has no effect: {reason}"));
+            }
+            _ => {}
+        }
+        self.said.insert(name, (value.to_owned(), place));
+        Ok(())
+    }
+
+    /// The models of a snapshot go before `load_models` of the same file, and after everything
+    /// that was said to this very server.
+    fn choose_models(&mut self) {
+        let Some(restored) = self.draft.restored.take() else {
+            return;
+        };
+        let place = |key| self.said.get(key).map(|(_, place)| place);
+        let snapshot = place(snapshot::KEY).map_or(String::new(), ToString::to_string);
+        if let Some(winner @ (Place::Flag(_) | Place::Variable(_))) = place("load_models") {
+            self.warnings.push(format!(
+                "{snapshot}: the models of the snapshot are not loaded: {winner} says which are"
+            ));
+            return;
+        }
+        if restored.models.is_empty() {
+            self.warnings.push(format!(
+                "{snapshot}: the snapshot has no models: none are loaded"
+            ));
+        }
+        self.draft.config.startup_models = StartupModels::Restored(restored);
+    }
+
+    fn values(&self) -> Vec<Effective> {
+        keys::all()
+            .map(|key| {
+                let said = self.said.get(key.name).cloned();
+                let (mut value, place) = match said {
+                    Some((value, place)) => (Some(value), place),
+                    None => (key.default.map(str::to_owned), Place::Default),
+                };
+                if key.name == "number_of_gpu" {
+                    value = self.draft.number_of_gpu.map(|count| count.to_string());
+                }
+                Effective {
+                    key: key.name,
+                    value,
+                    place,
+                }
+            })
+            .collect()
+    }
+}
+
+/// What was set, as a snapshot has it: paths do not depend on the working folder any more.
+fn properties(values: &[Effective], file: Option<&Path>) -> Properties {
+    let absolute = |text: &str| {
+        std::path::absolute(text).map_or_else(|_| text.to_owned(), |it| it.display().to_string())
+    };
+    let mut set: Vec<_> = values
+        .iter()
+        .filter(|it| it.place != Place::Default)
+        .filter(|it| ![snapshot::KEY, "version", "tsConfigFile"].contains(&it.key))
+        .filter_map(|it| {
+            let value = it.value.as_deref()?;
+            let is_path = !value.is_empty() && keys::find(it.key).is_some_and(Key::is_path);
+            let value = if is_path {
+                absolute(value)
+            } else {
+                value.to_owned()
+            };
+            Some((it.key, value))
+        })
+        .collect();
+    set.push(("version", env!("CARGO_PKG_VERSION").to_owned()));
+    if let Some(file) = file {
+        set.push(("tsConfigFile", absolute(&file.display().to_string())));
+    }
+    Properties(set)
 }
 
 /// At most as many GPUs as there are. The environment, applied later, is not limited: that is how
@@ -206,13 +329,9 @@ fn limit_gpus(draft: &mut Draft, sources: &Sources<'_>) {
     };
 }
 
-fn apply_environment(
-    draft: &mut Draft,
-    sources: &Sources<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    let is_enabled = draft.enable_envvars_config;
-    let is_gate_open = is_enabled && draft.use_env_allowed_urls;
+fn apply_environment(merge: &mut Merge, sources: &Sources<'_>) -> Result<(), ConfigError> {
+    let is_enabled = merge.draft.enable_envvars_config;
+    let is_gate_open = is_enabled && merge.draft.use_env_allowed_urls;
     for key in keys::all() {
         let (name, applies, switch) = match key.env {
             Env::None => continue,
@@ -235,9 +354,9 @@ fn apply_environment(
             value = (value == on).to_string();
         }
         if applies {
-            apply(draft, key, &value, &Place::Variable(name), warnings)?;
+            merge.apply(key, &value, Place::Variable(name))?;
         } else {
-            warnings.push(format!(
+            merge.warnings.push(format!(
                 "environment variable {name} has no effect: the config file does not have {switch}"
             ));
         }

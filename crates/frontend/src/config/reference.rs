@@ -12,8 +12,9 @@ Settings of the server, in the format of Java properties: one `key=value` per li
 comment, a `\\` at the end of a line continues it, and a `\\` in a value is written twice.
 
 The file is, in this order: the one named by the environment variable `TS_CONFIG_FILE`; the one
-named by `--ts-config`; `config.properties` in the working folder. Without any, every key has its
-default.
+named by `--ts-config`; the newest snapshot in `logs/config`, unless `--no-config-snapshots` is given;
+`config.properties` in the working folder. Without any, every key has its default. The server log says
+when a snapshot was used.
 
 What is set later wins: default, file, flags of the command line, environment. Environment
 variables only count when the file has `enable_envvars_config=true`. Inside a value, `$$NAME$$`

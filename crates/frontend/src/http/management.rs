@@ -203,14 +203,13 @@ fn unregister_version(call: &Call<'_>, version: Option<&str>) -> Answer {
 }
 
 /// `PUT /models/{m}/{v}/set-default`
+#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
 pub(super) fn set_default(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    let version = call.captures.version.unwrap_or_default();
-    let reply = call
-        .surface
-        .services
-        .management
-        .set_default(&model(call), version)?;
-    Ok(Answer::Now(reply.into()))
+    let version = call.captures.version.unwrap_or_default().to_owned();
+    let (model, service) = (model(call), call.surface.services.management.clone());
+    Ok(Answer::later(async move {
+        operation(service.set_default(&model, &version).await)
+    }))
 }
 
 /// `OPTIONS /models/{m}[/{v}]`

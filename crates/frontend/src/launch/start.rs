@@ -1,13 +1,16 @@
 //! Starting: the checks that come first, and the background start.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::folders;
 use super::pid_file::PidFile;
 use crate::cli::Flags;
-use crate::config::{self, Config, ConfigError, Override, Sources};
+use crate::config::{self, Config, ConfigError, Override, Sources, StartupModels};
+
+/// How to do without a snapshot that nobody named.
+const WITHOUT: &str = "hint: --no-config-snapshots starts without it";
 
 /// Everything that a server needs to begin.
 #[derive(Debug)]
@@ -60,8 +63,13 @@ pub(super) fn prepare(
     if let Some(file) = file {
         must_be_file("--ts-config", file)?;
     }
+    let newest = if file.is_none() && !flags.no_config_snapshots {
+        config::newest_snapshot(&snapshot_folder(environment))
+    } else {
+        None
+    };
     let loaded = config::load(&Sources {
-        file: file.map(Path::new),
+        file: file.map(Path::new).or(newest.as_deref()),
         flags: &overrides(flags),
         environment,
         count_gpus: &|| {
@@ -72,7 +80,19 @@ pub(super) fn prepare(
             }
         },
     })
-    .map_err(Refusal::Config)?;
+    .map_err(|error| match &newest {
+        // Nobody named this file: say how to do without it.
+        Some(_) => Refusal::Config(ConfigError::Conflict(format!("{error}; {WITHOUT}"))),
+        None => Refusal::Config(error),
+    })?;
+    if let Some(newest) = &newest
+        && !loaded.is_snapshot
+    {
+        return Err(Refusal::Config(ConfigError::Conflict(format!(
+            "{}: is not a snapshot: it has no model_snapshot; {WITHOUT}",
+            newest.display()
+        ))));
+    }
     let mut config = loaded.config;
     let Some(store) = &config.model_store else {
         let text = "Missing mandatory parameter --model-store".to_owned();
@@ -85,9 +105,17 @@ pub(super) fn prepare(
     if let Some(file) = &flags.cpp_log_config {
         must_be_file("--cpp-log-config", &real_path(file))?;
     }
+    if let StartupModels::Restored(snapshot) = &config.startup_models
+        && let Some(text) = snapshot.missing_archive(store)
+    {
+        return Err(Refusal::Check(text));
+    }
     let mut warnings = loaded.warnings;
-    if file.is_none() && !flags.no_config_snapshots {
-        warnings.extend(unread_snapshots(&config.log_location));
+    if let Some(newest) = &newest {
+        warnings.insert(0, restored(newest));
+    }
+    if !flags.no_config_snapshots {
+        config.snapshot_folder = Some(snapshot_folder(environment));
     }
     config.temp_dir = temp_dir;
     config.log_config = flags.log_config.as_ref().map(Into::into);
@@ -129,18 +157,24 @@ pub(super) fn in_background(pid_file: &PidFile, err: &mut dyn Write) -> io::Resu
     Ok(0)
 }
 
-/// What to say about snapshots that the original would have restored.
-fn unread_snapshots(logs: &Path) -> Option<String> {
-    let folder = logs.join("config");
-    let is_snapshot = |name: &std::ffi::OsStr| Path::new(name).extension() == Some("cfg".as_ref());
-    let mut names = std::fs::read_dir(&folder).ok()?.flatten();
-    names.any(|entry| is_snapshot(&entry.file_name())).then(|| {
-        format!(
-            "the snapshots in {} are not restored: not built yet: snapshots; say that this is \
-             wanted with --no-config-snapshots",
-            folder.display()
-        )
-    })
+/// Where snapshots are written and looked for.
+fn snapshot_folder(environment: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    let logs = environment("LOG_LOCATION").filter(|it| !it.is_empty());
+    Path::new(logs.as_deref().unwrap_or("logs")).join("config")
+}
+
+/// What to say about a start that continues where an earlier server ended.
+fn restored(snapshot: &Path) -> String {
+    let unread = if Path::new("config.properties").is_file() {
+        ", ./config.properties is not read"
+    } else {
+        ""
+    };
+    format!(
+        "no config file is named: settings come from the snapshot {}{unread}; flags of the command \
+         line go first; {WITHOUT}",
+        snapshot.display()
+    )
 }
 
 /// What the flags set, as keys.
@@ -266,17 +300,61 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_that_are_not_restored_are_mentioned() {
-        let logs = tempfile::tempdir().unwrap();
-        assert_eq!(unread_snapshots(logs.path()), None);
-        std::fs::create_dir(logs.path().join("config")).unwrap();
-        assert_eq!(unread_snapshots(logs.path()), None);
-        std::fs::write(logs.path().join("config/20250307-startup.cfg"), "").unwrap();
-        assert!(
-            unread_snapshots(logs.path())
-                .unwrap()
-                .contains("are not restored")
+    fn the_newest_snapshot_stands_in_for_a_config_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().display().to_string();
+        let environment = |name: &str| (name == "LOG_LOCATION").then(|| logs.clone());
+        let snapshots = folder.path().join("config");
+        std::fs::create_dir(&snapshots).unwrap();
+        std::fs::write(snapshots.join("notes.txt"), "nonsense").unwrap();
+        std::fs::write(
+            snapshots.join("20250307140509123-startup.cfg"),
+            "job_queue_size=7\ndisable_token_authorization=true\nload_models=x.mar\n\
+             model_snapshot={\"models\"\\:{\"toy\"\\:{\"1.0\"\\:{\"marName\"\\:\"toy.mar\"}}}}\n",
+        )
+        .unwrap();
+        let flags = Flags {
+            model_store: Some(logs.clone()),
+            ..Flags::default()
+        };
+        assert_eq!(
+            refusal(&flags, &environment),
+            "Model archive file for model :toy, version :1.0 not found in model store"
         );
+        std::fs::write(folder.path().join("toy.mar"), "").unwrap();
+        let prepared = prepare(&flags, &environment, false).unwrap();
+        assert_eq!(prepared.config.job_queue_size, 7);
+        assert!(matches!(
+            prepared.config.startup_models,
+            StartupModels::Restored(_)
+        ));
+        assert_eq!(prepared.config.snapshot_folder, Some(snapshots));
+        assert!(prepared.warnings[0].contains("20250307140509123-startup.cfg"));
+
+        let other_models = Flags {
+            models: Some(vec!["other.mar".into()]),
+            ..flags.clone()
+        };
+        let prepared = prepare(&other_models, &environment, false).unwrap();
+        assert!(matches!(
+            prepared.config.startup_models,
+            StartupModels::List(_)
+        ));
+        assert_eq!(prepared.config.job_queue_size, 7);
+        assert!(
+            prepared
+                .warnings
+                .iter()
+                .any(|it| it.contains("--models says"))
+        );
+
+        let without = Flags {
+            no_config_snapshots: true,
+            ..flags
+        };
+        let prepared = prepare(&without, &environment, false).unwrap();
+        assert_eq!(prepared.config.job_queue_size, 100);
+        assert_eq!(prepared.config.snapshot_folder, None);
     }
 
     #[test]

@@ -303,21 +303,23 @@ impl Sources<'_> {
         request: Option<i64>,
         server: Duration,
     ) -> (Duration, Origin) {
-        let mut requested = request
+        let requested = request
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(bounded(seconds).into()));
-        if self.archive.is_some() && requested.take().is_some() {
+        let heard = requested.filter(|_| self.archive.is_none());
+        let found = first([
+            (archive, Origin::Archive),
+            (models, Origin::Models),
+            (heard, Origin::Request),
+        ])
+        .unwrap_or((server, Origin::Server));
+        if heard != requested && requested != Some(found.0) {
             warn!(
                 "{name} of the registration is not used: the archive has a configuration of its \
                  own, which decides"
             );
         }
-        first([
-            (archive, Origin::Archive),
-            (models, Origin::Models),
-            (requested, Origin::Request),
-        ])
-        .unwrap_or((server, Origin::Server))
+        found
     }
 
     fn workers(&self, archive: &ArchiveConfig) -> (Option<(u32, u32)>, Origin) {

@@ -2,12 +2,14 @@
 
 mod describe;
 mod register;
+mod restore;
 mod startup;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::snapshot::SnapshotOf;
 use super::state::ServerState;
 use super::{InferenceReply, ServedModel};
 use crate::error::Error;
@@ -99,7 +101,7 @@ pub struct Description {
 /// Management of registered models.
 #[derive(Debug, Clone)]
 pub struct ManagementService {
-    state: Arc<ServerState>,
+    pub(super) state: Arc<ServerState>,
 }
 
 impl ManagementService {
@@ -140,6 +142,7 @@ impl ManagementService {
             at_least_zero(max, "max_worker")?,
         );
         let outcome = model.pool.scale(min, max);
+        self.save_snapshot(SnapshotOf::Change).await;
         if !request.synchronous {
             return Ok(accepted());
         }
@@ -172,6 +175,7 @@ impl ManagementService {
     ) -> Result<StatusReply, Error> {
         self.require_model_api()?;
         let (_, served) = self.state.registry.remove(model, version)?;
+        self.save_snapshot(SnapshotOf::Change).await;
         let limit = self.state.config.unregister_model_timeout;
         if tokio::time::timeout(limit, retire(&served)).await.is_err() {
             served.pool.hurry();
@@ -187,8 +191,9 @@ impl ManagementService {
     ///
     /// # Errors
     /// Unknown model or version.
-    pub fn set_default(&self, model: &str, version: &str) -> Result<StatusReply, Error> {
+    pub async fn set_default(&self, model: &str, version: &str) -> Result<StatusReply, Error> {
         self.state.registry.set_default(model, version)?;
+        self.save_snapshot(SnapshotOf::Change).await;
         Ok(done(format!(
             "Default version successfully updated for model \"{model}\" to \"{version}\""
         )))

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::ServedModel;
 use crate::config::Config;
@@ -30,6 +30,8 @@ pub(crate) struct ServerState {
     pub(crate) startup_models: OnceLock<Vec<StartupOutcome>>,
     /// Whether every model named at start has been ready at once.
     pub(crate) has_started: AtomicBool,
+    /// Snapshots are written one after the other.
+    pub(crate) snapshot_turn: Arc<Semaphore>,
 }
 
 /// How the registration of one model named at start went.
@@ -39,6 +41,8 @@ pub(crate) struct StartupOutcome {
     pub(crate) name: String,
     /// Why it could not be registered, if it could not.
     pub(crate) failure: Option<String>,
+    /// Whether a snapshot asked for it; to clients it was not loaded at start then.
+    pub(crate) is_restored: bool,
 }
 
 impl ServerState {
@@ -61,6 +65,7 @@ impl ServerState {
             hurry: watch::Sender::new(false),
             startup_models: OnceLock::new(),
             has_started: AtomicBool::new(false),
+            snapshot_turn: Arc::new(Semaphore::new(1)),
             config,
             telemetry,
             runtime_dir,
@@ -69,7 +74,8 @@ impl ServerState {
 
     /// Whether a model of this name was loaded at start.
     pub(crate) fn was_loaded_at_startup(&self, name: &str) -> bool {
-        self.loaded_at_startup().any(|loaded| loaded == name)
+        let mut outcomes = self.startup_models.get().into_iter().flatten();
+        outcomes.any(|it| it.name == name && it.failure.is_none() && !it.is_restored)
     }
 
     /// Names of the models that were loaded at start; one that has several versions comes often.

@@ -1,6 +1,7 @@
 //! Keys of models: where they come from, which are loaded, who may change them.
 
 use super::super::overrides;
+use super::super::snapshot::ModelSnapshot;
 use super::super::value::{
     boolean, optional_path, optional_text, seconds, startup_models, url_patterns, whole_u32,
 };
@@ -42,14 +43,10 @@ pub(super) const GROUP: Group = Group {
             "model_snapshot",
             "JSON",
             None,
-            "Models that a server had when it wrote this file.",
-            |_, text| {
-                serde_json::from_str::<serde_json::Value>(text)
-                    .map(drop)
-                    .map_err(|error| format!("is not JSON: {error}"))
-            },
-        )
-        .planned("restoring snapshots (name the models in load_models or --models)"),
+            "Models that a server had when it wrote this file, a snapshot. They are loaded as they \
+             were served then, unless `--models` names others; `load_models` is not used.",
+            |draft, text| ModelSnapshot::parse(text).map(|it| draft.restored = Some(it)),
+        ),
         Key::new(
             "default_workers_per_model",
             "0 to 65535",

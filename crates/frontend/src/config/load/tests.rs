@@ -328,8 +328,11 @@ fn a_snapshot_is_read_as_a_config_file() {
         scene.config().inference_address.to_string(),
         "http://127.0.0.1:18080"
     );
-    assert_eq!(scene.warnings().len(), 1);
-    assert!(scene.warnings()[0].contains("model_snapshot has no effect yet"));
+    assert!(scene.load().unwrap().is_snapshot);
+    assert_eq!(
+        scene.warnings(),
+        ["c.properties:4: the snapshot has no models: none are loaded"]
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{RegisterParams, Settings, Sources};
 use crate::model::store::{IfPresent, LocatedArchive};
 use crate::service::ServedModel;
+use crate::service::snapshot::SnapshotOf;
 use crate::worker::{ModelContext, WorkerPool};
 
 /// Headers and the like beside the body of a request.
@@ -44,7 +45,18 @@ pub(super) struct Registration<'a> {
     /// Name of last resort; only models loaded at start have one.
     pub(super) fallback_name: Option<&'a str>,
     pub(super) params: RegisterParams,
-    pub(super) loaded_at_startup: bool,
+    pub(super) occasion: Occasion,
+}
+
+/// Why a model is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A client asked for it.
+    Request,
+    /// It was named at start.
+    Startup,
+    /// A snapshot has it.
+    Restore,
 }
 
 impl ManagementService {
@@ -66,12 +78,13 @@ impl ManagementService {
                 requested_name: request.model_name.as_deref(),
                 fallback_name: None,
                 params: params(&request)?,
-                loaded_at_startup: false,
+                occasion: Occasion::Request,
             })
             .await?;
         let (name, version) = (model.name(), model.version());
         let (min, max) = self.initial_workers(&model, &request)?;
         if min == 0 {
+            self.save_snapshot(SnapshotOf::Change).await;
             return Ok(done(format!(
                 "Model \"{name}\" Version: {version} registered with 0 initial workers. Use scale \
                  workers API to add workers for the model."
@@ -79,6 +92,7 @@ impl ManagementService {
         }
         let outcome = model.pool.scale(min, max);
         if !request.synchronous {
+            self.save_snapshot(SnapshotOf::Change).await;
             return Ok(accepted());
         }
         if let Err(failure) = outcome.wait().await {
@@ -88,6 +102,7 @@ impl ManagementService {
                 message: format!("Failed to start workers for model {name} version: {version}"),
             });
         }
+        self.save_snapshot(SnapshotOf::Change).await;
         Ok(done(format!(
             "Model \"{name}\" Version: {version} registered with {min} initial workers"
         )))
@@ -95,10 +110,9 @@ impl ManagementService {
 
     /// Enters a model into the registry, without workers.
     pub(super) async fn add(&self, what: Registration<'_>) -> Result<Arc<ServedModel>, Error> {
-        let if_present = if what.loaded_at_startup {
-            IfPresent::Reuse
-        } else {
-            IfPresent::Refuse
+        let if_present = match what.occasion {
+            Occasion::Request => IfPresent::Refuse,
+            Occasion::Startup | Occasion::Restore => IfPresent::Reuse,
         };
         let located = self.state.store.locate(what.url, if_present).await?;
         let added = self.add_located(&what, located.clone()).await;
@@ -157,7 +171,7 @@ impl ManagementService {
             archive: ArchiveConfig::read(archive).as_ref(),
             overrides,
             config,
-            is_startup: what.loaded_at_startup,
+            is_startup: what.occasion == Occasion::Startup,
         })?;
         if settings.runtime == Runtime::Lsp {
             return Err(Error::InvalidModel(
@@ -207,7 +221,7 @@ impl ManagementService {
             located,
             pool: WorkerPool::new(context, ids, devices),
             archive,
-            loaded_at_startup: what.loaded_at_startup,
+            loaded_at_startup: what.occasion == Occasion::Startup,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Models that are loaded when the server starts.
 
 use super::ManagementService;
-use super::register::Registration;
+use super::register::{Occasion, Registration};
 use crate::config::{StartupModel, StartupModels};
 use crate::error::Error;
 use crate::model::settings::RegisterParams;
@@ -15,6 +15,11 @@ impl ManagementService {
     pub async fn load_startup_models(&self) {
         self.state.store.sweep();
         let wanted = match &self.state.config.startup_models {
+            StartupModels::Restored(snapshot) => {
+                let outcomes = self.restore(snapshot).await;
+                let _ = self.state.startup_models.set(outcomes);
+                return;
+            }
             StartupModels::None => Vec::new(),
             StartupModels::List(models) => models.clone(),
             StartupModels::All => self.models_in_store().await,
@@ -25,6 +30,7 @@ impl ManagementService {
                 Ok(name) => outcomes.push(StartupOutcome {
                     name,
                     failure: None,
+                    is_restored: false,
                 }),
                 Err(error) => {
                     tracing::warn!(location = model.location, %error, "Failed to load model: {}", model.location);
@@ -32,6 +38,7 @@ impl ManagementService {
                     outcomes.push(StartupOutcome {
                         name: model.name.clone().unwrap_or_else(derived),
                         failure: Some(error.to_string()),
+                        is_restored: false,
                     });
                 }
             }
@@ -47,7 +54,7 @@ impl ManagementService {
                 requested_name: model.name.as_deref(),
                 fallback_name: Some(&fallback_name),
                 params: RegisterParams::default(),
-                loaded_at_startup: true,
+                occasion: Occasion::Startup,
             })
             .await?;
         let (min, max) = self.startup_workers(&added);

@@ -1,0 +1,96 @@
+//! Models of a snapshot: registered again as they were served when it was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ManagementService;
+use super::register::{Occasion, Registration};
+use crate::config::{ModelSnapshot, VersionSnapshot};
+use crate::error::Error;
+use crate::model::manifest::Runtime;
+use crate::model::settings::RegisterParams;
+use crate::service::ServedModel;
+use crate::service::state::StartupOutcome;
+
+impl ManagementService {
+    /// Registers every model of a snapshot and starts its workers, without waiting for them to
+    /// load. What cannot be registered is reported and left out.
+    pub(super) async fn restore(&self, snapshot: &ModelSnapshot) -> Vec<StartupOutcome> {
+        let mut outcomes = Vec::new();
+        for (name, versions) in &snapshot.models {
+            self.restore_model(name, versions, &mut outcomes).await;
+        }
+        let failed = outcomes.iter().filter(|it| it.failure.is_some()).count();
+        let count = outcomes.len() - failed;
+        tracing::info!(
+            snapshot = snapshot.name,
+            count,
+            failed,
+            "models restored from a snapshot"
+        );
+        outcomes
+    }
+
+    async fn restore_model(
+        &self,
+        name: &str,
+        versions: &BTreeMap<String, VersionSnapshot>,
+        outcomes: &mut Vec<StartupOutcome>,
+    ) {
+        for (version, saved) in versions {
+            let restored = self.restore_version(name, saved).await;
+            let failure = match &restored {
+                Ok(model) if model.version() != version => {
+                    tracing::warn!(
+                        "the snapshot has version {version} of model {name}, but {} holds version {}",
+                        saved.mar_name,
+                        model.version()
+                    );
+                    None
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "Failed to restore model: {name}, version: {version}");
+                    Some(error.to_string())
+                }
+            };
+            if let Ok(model) = &restored
+                && saved.default_version
+                && let Err(error) = self.state.registry.set_default(name, model.version())
+            {
+                tracing::warn!(%error, "the default version of model {name} is not restored");
+            }
+            outcomes.push(StartupOutcome {
+                name: name.to_owned(),
+                failure,
+                is_restored: true,
+            });
+        }
+    }
+
+    async fn restore_version(
+        &self,
+        name: &str,
+        saved: &VersionSnapshot,
+    ) -> Result<Arc<ServedModel>, Error> {
+        let runtime = saved.runtime_type.as_deref();
+        let added = self
+            .add(Registration {
+                url: &saved.mar_name,
+                requested_name: Some(name),
+                fallback_name: None,
+                params: RegisterParams {
+                    batch_size: saved.batch_size,
+                    max_batch_delay: saved.max_batch_delay,
+                    response_timeout: saved.response_timeout,
+                    startup_timeout: saved.startup_timeout,
+                    handler: saved.handler.clone(),
+                    runtime: runtime.map(Runtime::from_parameter).transpose()?,
+                },
+                occasion: Occasion::Restore,
+            })
+            .await?;
+        drop(added.pool.scale(saved.min_workers, saved.max_workers));
+        Ok(added)
+    }
+}
