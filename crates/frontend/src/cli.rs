@@ -49,6 +49,9 @@ pub enum Command {
     /// Asks a running server.
     #[command(flatten)]
     Client(Client),
+    /// Shows the settings that a server started with the same flags would have.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// The server of a background start: the foreground server in a session of its own.
     /// Not for people.
     #[command(hide = true, infer_long_args = true, args_override_self = true)]
@@ -58,6 +61,21 @@ pub enum Command {
     Janitor {
         /// The folder.
         folder: PathBuf,
+    },
+}
+
+/// `tserve config ...`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints each effective value and where it comes from; starts nothing
+    #[command(infer_long_args = true, args_override_self = true)]
+    Show {
+        /// The flags that the server would be started with.
+        #[command(flatten)]
+        flags: Box<Flags>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

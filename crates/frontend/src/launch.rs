@@ -6,6 +6,7 @@
 mod folders;
 mod instance;
 mod pid_file;
+mod show;
 mod start;
 mod stop;
 
@@ -16,7 +17,7 @@ pub use self::pid_file::PidFile;
 pub use self::start::Prepared;
 
 use self::pid_file::Found;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigCommand};
 use crate::client::arguments::Client;
 
 /// What the process does next.
@@ -40,6 +41,9 @@ pub fn launch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<
     let environment = |name: &str| std::env::var(name).ok();
     let (flags, is_background) = match cli.command {
         Some(Command::Client(client)) => return Ok(Next::Ask(Box::new(client))),
+        Some(Command::Config(ConfigCommand::Show { flags, json })) => {
+            return show::show(&flags, json, &environment, out, err).map(Next::Exit);
+        }
         Some(Command::Janitor { folder }) => return Ok(Next::CleanUp(folder)),
         Some(Command::Background(flags)) => (flags, true),
         None => (cli.flags, false),

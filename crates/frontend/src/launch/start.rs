@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::folders;
 use super::pid_file::PidFile;
 use crate::cli::Flags;
-use crate::config::{self, Config, ConfigError, Override, Sources, StartupModels};
+use crate::config::{self, Config, ConfigError, Loaded, Override, Sources, StartupModels};
 
 /// How to do without a snapshot that nobody named.
 const WITHOUT: &str = "hint: --no-config-snapshots starts without it";
@@ -58,6 +58,46 @@ pub(super) fn prepare(
         must_be_file("--log-config", &real_path(file))?;
     }
     let temp_dir = folders::runtime_folder(environment).map_err(Refusal::Check)?;
+    let (loaded, newest) = read(flags, environment, is_server)?;
+    let mut config = loaded.config;
+    let Some(store) = &config.model_store else {
+        let text = "Missing mandatory parameter --model-store".to_owned();
+        return Err(Refusal::Check(text));
+    };
+    must_be_folder("--model-store", store)?;
+    if let Some(folder) = &flags.workflow_store {
+        must_be_folder("--workflow-store", Path::new(folder))?;
+    }
+    if let Some(file) = &flags.cpp_log_config {
+        must_be_file("--cpp-log-config", &real_path(file))?;
+    }
+    if let StartupModels::Restored(snapshot) = &config.startup_models
+        && let Some(text) = snapshot.missing_archive(store)
+    {
+        return Err(Refusal::Check(text));
+    }
+    let mut warnings = loaded.warnings;
+    if let Some(newest) = &newest {
+        warnings.insert(0, restored(newest));
+    }
+    if !flags.no_config_snapshots {
+        config.snapshot_folder = Some(snapshot_folder(environment));
+    }
+    config.temp_dir = temp_dir;
+    config.log_config = flags.log_config.as_ref().map(Into::into);
+    Ok(Prepared {
+        config,
+        warnings,
+        pid_file: None,
+    })
+}
+
+/// The configuration, and the snapshot that it comes from when nobody named a file.
+pub(super) fn read(
+    flags: &Flags,
+    environment: &dyn Fn(&str) -> Option<String>,
+    is_server: bool,
+) -> Result<(Loaded, Option<PathBuf>), Refusal> {
     let named = environment("TS_CONFIG_FILE").filter(|it| !it.is_empty());
     let file = named.as_ref().or(flags.ts_config.as_ref());
     if let Some(file) = file {
@@ -93,37 +133,7 @@ pub(super) fn prepare(
             newest.display()
         ))));
     }
-    let mut config = loaded.config;
-    let Some(store) = &config.model_store else {
-        let text = "Missing mandatory parameter --model-store".to_owned();
-        return Err(Refusal::Check(text));
-    };
-    must_be_folder("--model-store", store)?;
-    if let Some(folder) = &flags.workflow_store {
-        must_be_folder("--workflow-store", Path::new(folder))?;
-    }
-    if let Some(file) = &flags.cpp_log_config {
-        must_be_file("--cpp-log-config", &real_path(file))?;
-    }
-    if let StartupModels::Restored(snapshot) = &config.startup_models
-        && let Some(text) = snapshot.missing_archive(store)
-    {
-        return Err(Refusal::Check(text));
-    }
-    let mut warnings = loaded.warnings;
-    if let Some(newest) = &newest {
-        warnings.insert(0, restored(newest));
-    }
-    if !flags.no_config_snapshots {
-        config.snapshot_folder = Some(snapshot_folder(environment));
-    }
-    config.temp_dir = temp_dir;
-    config.log_config = flags.log_config.as_ref().map(Into::into);
-    Ok(Prepared {
-        config,
-        warnings,
-        pid_file: None,
-    })
+    Ok((loaded, newest))
 }
 
 /// Starts the server in a session of its own and leaves at once; returns the exit code.
