@@ -93,13 +93,16 @@ def test_variables_with_the_switch_are_checked(tserve: Command) -> None:
     )
 
 
-def test_missing_tokens_are_mentioned_until_they_are_switched_off(tserve: Command) -> None:
+def test_tokens_are_on_until_they_are_switched_off(tserve: Command) -> None:
     name = tserve.config("disable_token_authorization=false")
+    keys = tserve.cwd / "key_file.json"
     log = served_log(tserve, "--ts-config", name)
-    assert "token authorization is not built yet" in log
+    assert f"token authorization is on: the keys are in {keys}" in log
+    keys.unlink()
     (tserve.cwd / "logs" / "ts_log.log").unlink()
     log = served_log(tserve, "--ts-config", name, "--disable-token-auth")
     assert "token authorization" not in log
+    assert not keys.exists()
 
 
 def test_levels_of_a_log4j_file_are_used(tserve: Command) -> None:

@@ -159,12 +159,25 @@ def test_broken_models_json_is_refused(tserve: Command) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_without_tokens_a_public_address_is_refused(tserve: Command) -> None:
-    (tserve.cwd / "config.properties").write_text("management_address=http://0.0.0.0:8081\n")
-    done = tserve.run("--model-store", str(tserve.store))
+def test_a_token_that_cannot_be_read_is_named(tserve: Command) -> None:
+    words = ("--foreground", "--model-store", str(tserve.store))
+    done = tserve.run(*words, TSERVE_INFERENCE_TOKEN_FILE="/no/file")
     assert done.returncode == 1
-    assert "management_address is http://0.0.0.0:8081" in done.stderr
+    assert "TSERVE_INFERENCE_TOKEN_FILE: /no/file: cannot be read" in done.stderr
+    done = tserve.run(*words, TSERVE_MANAGEMENT_TOKEN="not one word")
+    assert done.returncode == 1
+    assert "TSERVE_MANAGEMENT_TOKEN: holds no token" in done.stderr
+    assert "not one word" not in done.stderr
+
+
+def test_keys_that_cannot_be_written_are_no_start(tserve: Command) -> None:
+    (tserve.cwd / "key_file.json").mkdir()
+    name = tserve.config("disable_token_authorization=false")
+    done = tserve.run("--foreground", "--model-store", str(tserve.store), "--ts-config", name)
+    assert done.returncode == 1
+    assert "key_file.json: cannot be written" in done.stderr
     assert "--disable-token-auth" in done.stderr
+    assert [entry.name for entry in tserve.cwd.iterdir() if entry.name.startswith(".key")] == []
 
 
 def test_a_malformed_log_filter_is_refused(tserve: Command) -> None:

@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod overrides;
 mod reference;
+mod secret;
 mod snapshot;
 mod value;
 
@@ -22,10 +23,14 @@ pub use self::load::{
     ConfigError, Effective, Loaded, Override, Place, Sources, address_in_file, load, read_address,
 };
 pub use self::reference::page as reference_page;
+pub use self::secret::{Secret, StaticTokens};
 pub use self::snapshot::{
     ModelSnapshot, VersionSnapshot, newest as newest_snapshot, stamp as snapshot_stamp,
     write_property,
 };
+
+/// Where servers with tokens leave their keys: in the folder they were started in.
+pub const KEY_FILE: &str = "key_file.json";
 
 /// Where a REST listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,6 +231,10 @@ pub struct Config {
     pub enable_model_api: bool,
     /// Whether requests need no token.
     pub disable_token_authorization: bool,
+    /// How long a key that the server makes is valid.
+    pub token_lifetime: Duration,
+    /// Tokens of the operator's own.
+    pub static_tokens: StaticTokens,
     /// Environment names hidden from workers (full match).
     pub blacklist_env_vars: Option<regex::Regex>,
     /// GPUs that workers are spread over.

@@ -1,11 +1,12 @@
 //! REST: thin adapters from HTTP/1.1 to the services and back. No rules.
 //!
 //! [`bind`] opens the listeners of a configuration, [`Listeners::serve`] serves them. A request
-//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `routes` → `inference` or
+//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `authorization` → `routes` → `inference` or
 //! `management` (`body`, `multipart`, `form`, `target`) → the services, and its answer back through
 //! `response`.
 
 mod answer;
+mod authorization;
 mod body;
 mod chunked;
 mod connection;
@@ -75,8 +76,8 @@ impl Connector {
         match api {
             Api::Every => true,
             Api::Models => self.inference || self.management,
-            Api::Inference => self.inference,
-            Api::Management => self.management,
+            Api::Inference | Api::Nowhere => self.inference,
+            Api::Management | Api::Tokens => self.management,
             Api::Metrics => self.metrics,
         }
     }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::http;
 use crate::janitor;
 use crate::model::runtime_dir::RuntimeDir;
-use crate::service::{Services, SnapshotOf};
+use crate::service::{KeyFileError, Services, SnapshotOf, TokenService};
 use crate::telemetry::Telemetry;
 use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
 
@@ -32,6 +32,9 @@ pub enum StartError {
         /// Why it could not.
         source: io::Error,
     },
+    /// The keys of token authorization cannot be handed out.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The process cannot listen to signals.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
@@ -51,6 +54,8 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     let config = Arc::new(config);
     // Ports first: a server that cannot listen must not start processes.
     let listeners = http::bind(&config)?;
+    // A server that does not start leaves the keys of the one that has the ports alone.
+    let tokens = TokenService::start(&config)?;
     let runtime_dir =
         RuntimeDir::create(&config.temp_dir).map_err(|source| StartError::RuntimeDir {
             folder: config.temp_dir.clone(),
@@ -63,7 +68,13 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         .ok();
     let interpreter = find_interpreter(config.python.as_deref())?;
     let environment = WorkerEnvironment::new(&config, interpreter, runtime_dir.boot());
-    let services = Services::new(Arc::clone(&config), telemetry, runtime_dir, environment);
+    let services = Services::new(
+        Arc::clone(&config),
+        telemetry,
+        runtime_dir,
+        environment,
+        tokens,
+    );
     services.management.load_startup_models().await;
     services.management.save_snapshot(SnapshotOf::Startup).await;
 

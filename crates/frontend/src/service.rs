@@ -9,6 +9,7 @@ mod management;
 mod served;
 mod snapshot;
 mod state;
+mod token;
 
 pub use self::health::{Health, HealthService, NotReady, Readiness};
 pub use self::inference::{
@@ -20,6 +21,7 @@ pub use self::management::{
 };
 pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
+pub use self::token::{KeyFileError, Rotation, Scope, TokenService};
 /// A piece of a model's request arena that a body can be read into.
 pub use tserve_shm::Block as BodyBlock;
 
@@ -40,6 +42,8 @@ pub struct Services {
     pub management: ManagementService,
     /// Liveness and health.
     pub health: HealthService,
+    /// Who may.
+    pub tokens: TokenService,
     /// The effective configuration.
     pub config: Arc<Config>,
     /// Logs.
@@ -53,6 +57,7 @@ impl Services {
         telemetry: Telemetry,
         runtime_dir: RuntimeDir,
         environment: WorkerEnvironment,
+        tokens: TokenService,
     ) -> Self {
         let state = Arc::new(ServerState::new(
             Arc::clone(&config),
@@ -64,6 +69,7 @@ impl Services {
             inference: InferenceService::new(Arc::clone(&state)),
             management: ManagementService::new(Arc::clone(&state)),
             health: HealthService::new(state),
+            tokens,
             config,
             telemetry,
         }

@@ -6,10 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::arguments::Connection;
-use crate::config::{self, Address, ConfigError};
-
-/// The file that a server on this machine leaves its tokens in.
-const KEY_FILE: &str = "key_file.json";
+use crate::config::{self, Address, ConfigError, KEY_FILE};
 
 /// Which API is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keys;
 use super::{
     Address, Config, Cors, MetricsMode, ModelSnapshot, PingSemantics, Properties, StartupModels,
-    TlsFiles,
+    StaticTokens, TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -85,6 +85,8 @@ impl Draft {
                 allowed_urls: Vec::new(),
                 enable_model_api: false,
                 disable_token_authorization: false,
+                token_lifetime: Duration::ZERO,
+                static_tokens: StaticTokens::default(),
                 blacklist_env_vars: None,
                 number_of_gpu: 0,
                 initial_worker_port: 0,

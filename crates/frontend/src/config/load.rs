@@ -16,6 +16,7 @@ pub use self::address::{address_in_file, read_address};
 use self::file::Entry;
 use super::draft::Draft;
 use super::keys::{self, Env, Key, State};
+use super::secret::StaticTokens;
 use super::{Config, Properties, StartupModels, snapshot};
 
 /// The file that is read when nothing names one.
@@ -180,12 +181,13 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     limit_gpus(&mut merge.draft, sources);
     apply_environment(&mut merge, sources)?;
     merge.choose_models();
-    checks::check(&merge.draft, &mut merge.warnings)?;
+    checks::check(&merge.draft)?;
     warnings.append(&mut merge.warnings);
 
     let values = merge.values();
     let mut config = merge.draft.into_config();
     config.properties = properties(&values, path);
+    config.static_tokens = StaticTokens::from_environment(sources.environment)?;
     let folder = |name| (sources.environment)(name).filter(|it| !it.is_empty());
     if let Some(logs) = folder("LOG_LOCATION") {
         config.log_location = PathBuf::from(logs);

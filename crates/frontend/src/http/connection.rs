@@ -19,6 +19,7 @@ use uuid::fmt::Hyphenated;
 
 use self::intake::{Failure, Place};
 use super::answer::{Answer, Surface};
+use super::authorization;
 use super::head::{Expect, Framing, Head, HeadView};
 use super::limits::Limits;
 use super::response::{CorsHeaders, Response};
@@ -160,7 +161,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             (_, Framing::None) => Some(0),
             (_, Framing::Chunked) => None,
         };
-        let mut place = match self.place(length) {
+        let admitted = authorization::check(&self.door.surface, &self.view(true));
+        let mut place = match admitted.and_then(|()| self.place(length)) {
             Ok(place) => place,
             Err(error) => {
                 // The body is not read: whoever sends it learns that from the end of the

@@ -1,9 +1,11 @@
 //! Registering, listing, describing, scaling and removing models over REST.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
+use super::authorization;
 use super::body::mime_type;
 use super::description;
 use super::inference::owned_headers;
@@ -49,6 +51,19 @@ pub(super) fn register(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, 
     let service = call.surface.services.management.clone();
     Ok(Answer::later(async move {
         operation(service.register(request).await)
+    }))
+}
+
+/// `/token`
+pub(super) fn new_key(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
+    let query = call.target.query()?;
+    let tokens = &call.surface.services.tokens;
+    let rotation = tokens.rotation(authorization::header(&call.head), query.first("type"))?;
+    Ok(Answer::later(async move {
+        match rotation.run().await {
+            Ok(()) => Response::text("application/json", Bytes::from_static(b"\n")),
+            Err(error) => Response::error(&error),
+        }
     }))
 }
 

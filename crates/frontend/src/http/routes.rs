@@ -25,8 +25,12 @@ pub(super) enum Api {
     Models,
     /// Predictions and health.
     Inference,
+    /// Paths of the inference listener that exist for nobody.
+    Nowhere,
     /// Registering, scaling, describing.
     Management,
+    /// New keys.
+    Tokens,
     /// Prometheus metrics.
     Metrics,
 }
@@ -201,12 +205,12 @@ pub(super) static ROUTES: &[Route] = &[
     input(&[MODELS, Model, Word("invoke")], inference::invoke),
     // The original takes every such path for inference, which hides management behind it where
     // both share a listener.
-    any(Api::Inference, ONE_VERSION, inference::not_found),
+    any(Api::Nowhere, ONE_VERSION, inference::not_found),
     described(input(&[Word("v1"), MODELS, PREDICT], inference::kserve_predict), &docs::PREDICT),
     input(&[Word("v1"), MODELS, EXPLAIN], inference::kserve_explain),
     described(input(&[Word("v2"), MODELS, ModelBeforeColon, Word("infer")], inference::kserve_predict), &docs::PREDICT),
     input(&[Word("v2"), MODELS, ModelBeforeColon, Word("explain")], inference::kserve_explain),
-    any(Api::Inference, &[MODELS, Word("predict")], inference::not_found),
+    any(Api::Nowhere, &[MODELS, Word("predict")], inference::not_found),
     input(&[Model, Word("predict")], inference::invoke),
     input(&[Model, Version, Word("predict")], inference::invoke),
 
@@ -226,6 +230,7 @@ pub(super) static ROUTES: &[Route] = &[
     api("DELETE", SET_DEFAULT, management::unregister_default),
     api("OPTIONS", SET_DEFAULT, management::model_description),
     api("GET", &[Word("v1"), MODELS, ModelBeforeColon], management::readiness),
+    any(Api::Tokens, &[Word("token")], management::new_key),
 
     described(any(Api::Metrics, &[Word("metrics"), Anything], inference::metrics), &docs::METRICS),
 ];

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{Address, Config};
 use crate::model::runtime_dir::RuntimeDir;
-use crate::service::Services;
+use crate::service::{Services, TokenService};
 use crate::telemetry::Telemetry;
 use crate::worker::WorkerEnvironment;
 
@@ -57,6 +57,7 @@ impl Server {
             Telemetry::disabled(),
             runtime_dir,
             environment,
+            TokenService::off(),
         );
         let listeners = bind(&config).unwrap().with_limits(limits);
         let port = listeners

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::instance::Instance;
 use super::pid_file::PidFile;
+use crate::config::KEY_FILE;
 
 /// How long `--stop --foreground` waits.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where servers with tokens leave their keys: the folder they were started in.
-const KEY_FILE: &str = "key_file.json";
 
 /// Ends the running server, and returns the exit code.
 pub(super) fn stop(

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
 use super::archive::UnpackedArchive;
+use crate::config::StaticTokens;
 use crate::error::Error;
 
 /// Output that is kept for the log: the end of it, where pip says what went wrong.
@@ -101,6 +102,9 @@ fn pip(python: &Path, archive: &UnpackedArchive, requirements: &Path) -> Command
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    for variable in StaticTokens::VARIABLES {
+        command.env_remove(variable);
+    }
     command
 }
 

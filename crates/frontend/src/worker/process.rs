@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tserve_shm::WorkerFds;
 
-use crate::config::Config;
+use crate::config::{Config, StaticTokens};
 use crate::model::manifest::Runtime;
 
 /// File descriptors of a worker, by number.
@@ -34,14 +34,15 @@ pub struct WorkerEnvironment {
 }
 
 impl WorkerEnvironment {
-    /// The server's own environment without the hidden names, plus what the configuration says to
+    /// The server's own environment without the hidden names and tokens, plus what the configuration says to
     /// workers.
     pub fn new(config: &Config, interpreter: PathBuf, boot_dir: PathBuf) -> Self {
         let hidden = |name: &OsString| {
             let pattern = config.blacklist_env_vars.as_ref();
-            pattern
-                .zip(name.to_str())
-                .is_some_and(|(pattern, name)| pattern.is_match(name))
+            name.to_str().is_some_and(|name| {
+                StaticTokens::VARIABLES.contains(&name)
+                    || pattern.is_some_and(|it| it.is_match(name))
+            })
         };
         let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
             .filter(|(name, _)| !hidden(name))

@@ -1,15 +1,14 @@
 //! Rules that concern several keys at once.
 
 use super::ConfigError;
+use crate::config::Address;
 use crate::config::draft::Draft;
-use crate::config::{Address, Config};
 
-/// Refuses what cannot work or would not be safe; notes what the operator should know.
-pub(super) fn check(draft: &Draft, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+/// Refuses what cannot work.
+pub(super) fn check(draft: &Draft) -> Result<(), ConfigError> {
     let listeners = listeners(draft);
     metrics_listen_apart(draft)?;
-    tls_material_is_complete(draft, &listeners)?;
-    tokens_are_not_missed(&draft.config, &listeners, warnings)
+    tls_material_is_complete(draft, &listeners)
 }
 
 fn listeners(draft: &Draft) -> Vec<(&'static str, &Address)> {
@@ -69,29 +68,4 @@ fn tls_material_is_complete(
     Err(ConfigError::Conflict(format!(
         "{name} is an https address, but {problem}"
     )))
-}
-
-/// Tokens are on by default and not built yet: such a server must not be reachable from elsewhere.
-fn tokens_are_not_missed(
-    config: &Config,
-    listeners: &[(&str, &Address)],
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    const SWITCH: &str =
-        "disable_token_authorization=true in the config file or --disable-token-auth";
-    if config.disable_token_authorization {
-        return Ok(());
-    }
-    if let Some((name, address)) = listeners.iter().find(|(_, address)| !address.is_local()) {
-        return Err(ConfigError::Conflict(format!(
-            "{name} is {address}, which other machines can reach, but token authorization is not \
-             built yet and nothing would be protected: use an address such as \
-             http://127.0.0.1:8080, or allow requests without token with {SWITCH}"
-        )));
-    }
-    warnings.push(format!(
-        "token authorization is not built yet: every program on this machine can use the server \
-         without a token; say that this is wanted with {SWITCH}"
-    ));
-    Ok(())
 }

@@ -62,11 +62,7 @@ impl Scene {
     fn warnings(&self) -> Vec<String> {
         let folder = format!("{}/", self.folder.path().display());
         let warnings = self.load().unwrap().warnings;
-        warnings
-            .iter()
-            .map(|it| it.replace(&folder, ""))
-            .filter(|it| !it.starts_with("token authorization"))
-            .collect()
+        warnings.iter().map(|it| it.replace(&folder, "")).collect()
     }
 }
 
@@ -235,20 +231,31 @@ fn values_may_refer_to_the_environment() {
 }
 
 #[test]
-fn without_tokens_only_this_machine_may_reach_the_server() {
-    let open = "management_address=http://0.0.0.0:8081\n";
-    assert!(
-        Scene::new(open)
-            .error()
-            .starts_with("management_address is http://0.0.0.0:8081, which")
+fn tokens_expire_after_minutes_and_their_fractions() {
+    assert_eq!(
+        Scene::new("").config().token_lifetime,
+        Duration::from_secs(3600)
     );
-    let meant = Scene::new(format!("{open}disable_token_authorization=true"));
-    assert!(meant.load().unwrap().warnings.is_empty());
-    let local = Scene::new("").load().unwrap().warnings;
-    assert!(
-        local[0].starts_with("token authorization is not built yet"),
-        "{local:?}"
-    );
+    let short = Scene::new("token_expiration_min=0.1").config();
+    assert_eq!(short.token_lifetime, Duration::from_secs(6));
+    let long = Scene::new("token_expiration_min=1e300").config();
+    assert!(long.token_lifetime > Duration::from_secs(3600 * 24 * 365));
+    for nonsense in ["0", "-1", "inf", "NaN", "soon"] {
+        let error = Scene::new(format!("token_expiration_min={nonsense}")).error();
+        assert!(
+            error.ends_with("is not a number of minutes above 0"),
+            "{error}"
+        );
+    }
+    let public = "management_address=http://0.0.0.0:8081\n";
+    assert!(Scene::new(public).warnings().is_empty());
+}
+
+#[test]
+fn static_tokens_come_from_the_environment() {
+    let scene = Scene::new("").env("TSERVE_INFERENCE_TOKEN", "mine");
+    let tokens = scene.config().static_tokens;
+    assert!(tokens.inference.is_some() && tokens.management.is_none());
 }
 
 #[test]
