@@ -49,7 +49,7 @@ fn needed(connector: Connector, method: &str, target: &str) -> Option<Scope> {
 
 fn of_route(api: Api) -> Option<Scope> {
     match api {
-        // `/token` checks its own key; descriptions and metrics are for everybody.
+        // `/token` checks its own key; descriptions, probes and metrics are for everybody.
         Api::Every | Api::Models | Api::Metrics | Api::Tokens => None,
         Api::Inference | Api::Nowhere => Some(Scope::Inference),
         Api::Management => Some(Scope::Management),
@@ -72,6 +72,7 @@ mod tests {
                 assert_eq!(at("DELETE", target), scope, "{connector:?} {target}");
             }
             assert_eq!(at("OPTIONS", "/"), None);
+            assert_eq!(at("GET", "/readyz"), None);
         }
         assert_eq!(
             needed(Connector::INFERENCE, "GET", "/token"),
