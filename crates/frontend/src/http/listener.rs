@@ -293,38 +293,20 @@ struct Acceptor {
 impl Acceptor {
     async fn accept_tcp(self, socket: TcpListener) {
         let mut stopping = self.shutdown.clone();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stops| *stops) => return,
-                accepted = socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.spawn_tcp(stream, peer),
-                Err(error) => pause(&error).await,
-            }
+        while let Some((stream, peer)) = next(&mut stopping, || socket.accept()).await {
+            self.spawn_tcp(stream, peer);
         }
     }
 
     async fn accept_unix(self, socket: UnixListener, _file: SocketFile) {
         let mut stopping = self.shutdown.clone();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stops| *stops) => return,
-                accepted = socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
-                    let alive = self.alive.clone();
-                    tokio::spawn(async move {
-                        connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
-                        drop(alive);
-                    });
-                }
-                Err(error) => pause(&error).await,
-            }
+        while let Some((stream, _)) = next(&mut stopping, || socket.accept()).await {
+            let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
+            let alive = self.alive.clone();
+            tokio::spawn(async move {
+                connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
+                drop(alive);
+            });
         }
     }
 
@@ -380,6 +362,24 @@ async fn refuse_plain_text(stream: TcpStream, door: &Door) {
     let mut wire = Wire::new(stream, door.limits);
     if wire.write_all(&head, response.body()).await.is_ok() {
         wire.close().await;
+    }
+}
+
+/// The next connection of a listener; `None` when it is to stop.
+async fn next<T, F>(stopping: &mut watch::Receiver<bool>, accept: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stops| *stops) => return None,
+            accepted = accept() => accepted,
+        };
+        match accepted {
+            Ok(connection) => return Some(connection),
+            Err(error) => pause(&error).await,
+        }
     }
 }
 

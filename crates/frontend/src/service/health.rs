@@ -109,7 +109,7 @@ impl HealthService {
 
     /// Whether every model named at start is registered and has its minimum of loaded workers.
     pub fn readiness(&self) -> Readiness {
-        Readiness::new(self.unready(is_serving), ["ready", "not ready"])
+        Readiness::new(self.unready(WorkerStatus::is_ready), ["ready", "not ready"])
     }
 
     /// Whether one model is: it has its minimum of loaded workers, and at least one.
@@ -119,9 +119,9 @@ impl HealthService {
     pub fn model_readiness(&self, model: &str) -> Result<Readiness, Error> {
         let mut unready = Vec::new();
         match self.state.registry.get(model, None) {
-            Ok(served) => unready.extend(lack(&served, 1, is_serving)),
+            Ok(served) => unready.extend(lack(&served, 1, WorkerStatus::is_ready)),
             Err(error) => {
-                let unregistered = self.unready(is_serving).into_iter();
+                let unregistered = self.unready(WorkerStatus::is_ready).into_iter();
                 unready.extend(unregistered.filter(|entry| entry.model_name == model));
                 if unready.is_empty() {
                     return Err(error);
@@ -191,10 +191,6 @@ impl HealthService {
             .filter(|model| model.loaded_at_startup || Arc::ptr_eq(model, default));
         wanted.filter_map(|model| lack(model, 0, counts)).collect()
     }
-}
-
-fn is_serving(status: &WorkerStatus) -> bool {
-    status.state() == WorkerState::Ready
 }
 
 fn unregistered(name: &str, reason: &str) -> NotReady {

@@ -13,7 +13,7 @@ use super::snapshot::SnapshotOf;
 use super::state::ServerState;
 use super::{InferenceReply, ServedModel};
 use crate::error::Error;
-use crate::worker::StopMode;
+use crate::worker::{LastFailure, StopMode};
 
 /// Most models one page of the list shows.
 const MAX_PAGE: usize = 100;
@@ -146,13 +146,8 @@ impl ManagementService {
         if !request.synchronous {
             return Ok(accepted());
         }
-        outcome.wait().await.map_err(|failure| Error::Worker {
-            status: failure.status,
-            message: format!(
-                "Failed to start workers for model {} version: {}",
-                request.model,
-                version.unwrap_or("null")
-            ),
+        outcome.wait().await.map_err(|failure| {
+            failed_to_start(&failure, &request.model, version.unwrap_or("null"))
         })?;
         let of_version = version
             .map(|version| format!(", version: {version}"))
@@ -261,6 +256,14 @@ async fn retire(model: &ServedModel) {
         model.name()
     )));
     model.pool.stop(StopMode::Drain).await;
+}
+
+/// What a client that waits is told when workers do not load.
+fn failed_to_start(failure: &LastFailure, model: &str, version: &str) -> Error {
+    Error::Worker {
+        status: failure.status,
+        message: format!("Failed to start workers for model {model} version: {version}"),
+    }
 }
 
 fn done(status: String) -> StatusReply {

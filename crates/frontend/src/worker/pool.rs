@@ -102,9 +102,7 @@ impl WorkerPool {
     /// Whether some worker serves at the moment.
     pub fn is_serving(&self) -> bool {
         let members = self.members();
-        members
-            .iter()
-            .any(|member| member.status.state() == WorkerState::Ready)
+        members.iter().any(|member| member.status.is_ready())
     }
 
     /// What is known of each worker, oldest first.

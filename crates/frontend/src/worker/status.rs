@@ -75,6 +75,11 @@ impl WorkerStatus {
         }
     }
 
+    /// Whether it serves at the moment.
+    pub fn is_ready(&self) -> bool {
+        self.state() == WorkerState::Ready
+    }
+
     /// Whether it has served at any time.
     pub fn has_been_ready(&self) -> bool {
         self.has_been_ready.load(Ordering::Relaxed)

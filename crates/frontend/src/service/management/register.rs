@@ -9,7 +9,9 @@ use std::time::Duration;
 use tserve_batcher::Policy;
 use tserve_shm::{Arena, ArenaLimits};
 
-use super::{ManagementService, RegisterRequest, StatusReply, accepted, done, retire};
+use super::{
+    ManagementService, RegisterRequest, StatusReply, accepted, done, failed_to_start, retire,
+};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH};
 use crate::error::Error;
@@ -97,10 +99,7 @@ impl ManagementService {
         }
         if let Err(failure) = outcome.wait().await {
             self.withdraw(&model).await;
-            return Err(Error::Worker {
-                status: failure.status,
-                message: format!("Failed to start workers for model {name} version: {version}"),
-            });
+            return Err(failed_to_start(&failure, name, version));
         }
         self.save_snapshot(SnapshotOf::Change).await;
         Ok(done(format!(
