@@ -10,8 +10,9 @@ import pytest
 
 LEAVES = {"config", "error", "telemetry"}
 MAY_USE = {
-    "http": {"service"},
-    "grpc": {"service"},
+    "http": {"ingress", "service"},
+    "grpc": {"ingress", "service"},
+    "ingress": set[str](),
     "service": {"dispatch", "model", "worker"},
     "dispatch": {"model", "service", "worker"},
     "worker": {"dispatch", "model"},
@@ -28,6 +29,7 @@ The others (``main``, ``lib``, ``cli``, ``launch``) tie these together and may u
 EXTERNAL = {
     "http": "tserve_(shm|batcher|api)",
     "grpc": "tserve_(shm|batcher)",
+    "ingress": "tserve_(shm|batcher|api)|hyper|axum|tonic",
     "model": "tserve_(shm|batcher|api)|hyper|axum|tonic",
     "config": "tserve_(shm|batcher|api)|hyper|axum|tonic",
     "error": "tserve_(shm|batcher|api)|hyper|axum",

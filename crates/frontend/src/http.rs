@@ -26,8 +26,7 @@ mod tls;
 mod wire;
 
 pub use self::limits::Limits;
-pub use self::listener::{BindError, Listeners, bind};
-pub use self::tls::TlsError;
+pub use self::listener::{Listeners, bind};
 
 use self::routes::Api;
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::http;
+use crate::ingress::BindError;
 use crate::janitor;
 use crate::model::runtime_dir::RuntimeDir;
 use crate::service::{KeyFileError, Services, SnapshotOf, TokenService};
@@ -20,7 +21,7 @@ use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
 pub enum StartError {
     /// A listener could not be opened.
     #[error(transparent)]
-    Bind(#[from] http::BindError),
+    Bind(#[from] BindError),
     /// There is no Python for the workers.
     #[error(transparent)]
     Interpreter(#[from] InterpreterNotFound),

@@ -3,15 +3,12 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,38 +19,14 @@ use super::answer::Surface;
 use super::connection::{self, Door};
 use super::limits::Limits;
 use super::response::CorsHeaders;
-use super::tls::{self, TlsError};
+use super::tls;
 use super::wire::Wire;
 use crate::config::{Address, BoundAddresses, Config};
+use crate::ingress::{self, BindError};
 use crate::service::Services;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
-/// Pause after a failed accept: without file descriptors the next one would fail as well.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the access log shows for a peer without an address.
 const LOCAL_PEER: &str = "127.0.0.1";
-
-/// Why a listener could not be opened.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// The address is taken, not ours, or not allowed.
-    #[error("Failed to bind to address: {address}: {source}")]
-    Address {
-        /// The address as configured.
-        address: String,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The key material of a TLS listener is unusable.
-    #[error("Failed to bind to address: {address}: {source}")]
-    Tls {
-        /// The address as configured.
-        address: String,
-        /// What is wrong.
-        source: TlsError,
-    },
-}
 
 /// All REST listeners, bound and not yet serving.
 #[derive(Debug)]
@@ -201,7 +174,7 @@ impl Listener {
             Address::Unix(path) => (open_unix(path).map_err(failed)?, None),
             Address::Tcp { host, port, tls } => {
                 let tls = if *tls {
-                    let acceptor = tls::acceptor(config.tls.as_ref());
+                    let acceptor = ingress::acceptor(config.tls.as_ref(), &[]);
                     Some(Tls(acceptor.map_err(|source| BindError::Tls {
                         address: address.to_string(),
                         source,
@@ -209,7 +182,10 @@ impl Listener {
                 } else {
                     None
                 };
-                (open_tcp(host, *port).map_err(failed)?, tls)
+                (
+                    ListeningSocket::Tcp(ingress::open_tcp(host, *port).map_err(failed)?),
+                    tls,
+                )
             }
         };
         Ok(Self {
@@ -237,29 +213,6 @@ impl Listener {
             ListeningSocket::Unix(..) => None,
         }
     }
-}
-
-fn open_tcp(host: &str, port: u16) -> io::Result<ListeningSocket> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        let opened = (|| {
-            let socket = Socket::new(
-                Domain::for_address(address),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
-            socket.set_reuse_address(true)?;
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            Ok(socket)
-        })();
-        match opened {
-            Ok(socket) => return TcpListener::from_std(socket.into()).map(ListeningSocket::Tcp),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 fn open_unix(path: &Path) -> io::Result<ListeningSocket> {
@@ -293,14 +246,14 @@ struct Acceptor {
 impl Acceptor {
     async fn accept_tcp(self, socket: TcpListener) {
         let mut stopping = self.shutdown.clone();
-        while let Some((stream, peer)) = next(&mut stopping, || socket.accept()).await {
+        while let Some((stream, peer)) = ingress::next(&mut stopping, || socket.accept()).await {
             self.spawn_tcp(stream, peer);
         }
     }
 
     async fn accept_unix(self, socket: UnixListener, _file: SocketFile) {
         let mut stopping = self.shutdown.clone();
-        while let Some((stream, _)) = next(&mut stopping, || socket.accept()).await {
+        while let Some((stream, _)) = ingress::next(&mut stopping, || socket.accept()).await {
             let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
             let alive = self.alive.clone();
             tokio::spawn(async move {
@@ -311,12 +264,7 @@ impl Acceptor {
     }
 
     fn spawn_tcp(&self, stream: TcpStream, peer: SocketAddr) {
-        // Both options only make things better; a connection works without them.
-        let _ = stream.set_nodelay(true);
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(15));
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        ingress::tune(&stream);
         let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
         let (tls, alive) = (self.tls.clone(), self.alive.clone());
         let remote = format!("/{peer}");
@@ -342,7 +290,7 @@ async fn serve_tls(
     let mut first = [0];
     let patience = door.limits.handshake;
     match tokio::time::timeout(patience, stream.peek(&mut first)).await {
-        Ok(Ok(1)) if tls::is_handshake(first[0]) => {}
+        Ok(Ok(1)) if ingress::is_handshake(first[0]) => {}
         Ok(Ok(1)) if first[0].is_ascii_alphabetic() => {
             return refuse_plain_text(stream, &door).await;
         }
@@ -365,52 +313,9 @@ async fn refuse_plain_text(stream: TcpStream, door: &Door) {
     }
 }
 
-/// The next connection of a listener; `None` when it is to stop.
-async fn next<T, F>(stopping: &mut watch::Receiver<bool>, accept: impl Fn() -> F) -> Option<T>
-where
-    F: Future<Output = io::Result<T>>,
-{
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stops| *stops) => return None,
-            accepted = accept() => accepted,
-        };
-        match accepted {
-            Ok(connection) => return Some(connection),
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
-async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_taken_address_is_named() {
-        let ListeningSocket::Tcp(socket) = open_tcp("127.0.0.1", 0).unwrap() else {
-            panic!("not a TCP socket");
-        };
-        let port = socket.local_addr().unwrap().port();
-        assert_ne!(port, 0);
-        let error = BindError::Address {
-            address: Address::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port,
-                tls: false,
-            }
-            .to_string(),
-            source: open_tcp("127.0.0.1", port).unwrap_err(),
-        };
-        let expected = format!("Failed to bind to address: http://127.0.0.1:{port}: ");
-        assert!(error.to_string().starts_with(&expected), "{error}");
-    }
 
     #[tokio::test]
     async fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
