@@ -22,7 +22,6 @@ mod multipart;
 mod response;
 mod routes;
 mod target;
-mod tls;
 mod wire;
 
 pub use self::limits::Limits;

@@ -18,8 +18,7 @@ use super::Connector;
 use super::answer::Surface;
 use super::connection::{self, Door};
 use super::limits::Limits;
-use super::response::CorsHeaders;
-use super::tls;
+use super::response::{CorsHeaders, Response};
 use super::wire::Wire;
 use crate::config::{Address, BoundAddresses, Config};
 use crate::ingress::{self, BindError};
@@ -303,8 +302,10 @@ async fn serve_tls(
     }
 }
 
+/// What a client hears that speaks plain HTTP to a TLS port.
 async fn refuse_plain_text(stream: TcpStream, door: &Door) {
-    let response = tls::plain_text_refusal();
+    let response =
+        Response::status_text(403, "This TorchServe instance only accepts HTTPS requests");
     let mut head = Vec::new();
     response.write_head(&mut head, None, &door.cors, true);
     let mut wire = Wire::new(stream, door.limits);
