@@ -146,3 +146,23 @@ def test_ping_means_what_the_configuration_says(
     gate.touch()
     wait_for(server, "/readyz", 200)
     assert ask(server, "/ping") == (200, {"status": "Healthy"})
+
+
+def test_details_are_for_those_with_a_token(start_server: ServerFactory) -> None:
+    server = start_server(
+        models=["gone=missing.mar"],
+        ready=False,
+        flags=("--ncs",),
+        environment={
+            "TSERVE_INFERENCE_TOKEN": "for-inference",
+            "TSERVE_MANAGEMENT_TOKEN": "for-management",
+        },
+    )
+    assert wait_for(server, "/readyz", 503) == {"status": "not ready"}
+    assert ask(server, "/startupz") == (503, {"status": "starting"})
+    assert ask(server, "/readyz?model=gone") == (503, {"status": "not ready"})
+    assert ask(server, "/livez") == (200, {"status": "alive"})
+    for token, sees in (("for-inference", True), ("for-management", True), ("wrong", False)):
+        answer = server.get("/readyz", {"Authorization": f"Bearer {token}"})
+        assert answer.status == 503
+        assert (b"missing.mar" in answer.body) == sees

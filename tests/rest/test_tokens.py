@@ -269,6 +269,7 @@ def test_tokens_of_the_operators_own(start_server: ServerFactory, tmp_path: Path
         environment={
             "TSERVE_INFERENCE_TOKEN": "from-the-environment",
             "TSERVE_MANAGEMENT_TOKEN_FILE": str(secret),
+            "TSERVE_TOKEN": "of-the-client",
         },
     )
     inference = {"Authorization": "Bearer from-the-environment"}
@@ -281,7 +282,8 @@ def test_tokens_of_the_operators_own(start_server: ServerFactory, tmp_path: Path
     described = ask(server.management_port, "GET", "/models/noop", management).json()
     assert isinstance(described, list)
     worker = Path(f"/proc/{described[0]['workers'][0]['pid']}/environ").read_bytes()
-    assert b"from-the-environment" not in worker
+    for hidden in (b"from-the-environment", b"of-the-client", str(secret).encode()):
+        assert hidden not in worker
     logs = [server.log(10**9), *log_files(server)]
     assert not [text for text in logs if "from-the-environment" in text or "from-a-file" in text]
 

@@ -145,13 +145,50 @@ pub struct ModelOverrides {
     pub runtime: Option<String>,
 }
 
-/// Private key and certificate of the TLS listeners.
+/// Where private key and certificate of the https listeners come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyMaterial {
+    /// Nowhere: they are made when the server starts.
+    SelfSigned,
+    /// From PEM files.
+    Pem(TlsFiles),
+    /// From a Java key store.
+    KeyStore(KeyStoreFile),
+}
+
+/// PEM files of the https listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM private key, PKCS#8 or PKCS#1.
     pub private_key: PathBuf,
     /// PEM certificate chain.
     pub certificate: PathBuf,
+}
+
+/// A PKCS#12 or JKS file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStoreFile {
+    /// The file.
+    pub file: PathBuf,
+    /// Its password, which is also the one of the private key.
+    pub password: Secret,
+}
+
+/// How long clients may keep the server waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the whole head of a request.
+    pub head: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// For the next few kilobytes of a body or an answer.
+    pub progress: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        draft::Draft::with_defaults().config.patience
+    }
 }
 
 /// Values of the CORS response headers; unset ones are not sent.
@@ -188,8 +225,10 @@ pub struct Config {
     pub management_address: Address,
     /// Metrics listener; `None` when `enable_metrics_api=false`.
     pub metrics_address: Option<Address>,
-    /// TLS key material; `None` with an `https` address makes a self-signed certificate.
-    pub tls: Option<TlsFiles>,
+    /// Private key and certificate of https listeners.
+    pub tls: KeyMaterial,
+    /// How long clients may keep the server waiting.
+    pub patience: Patience,
     /// CORS headers added to every response.
     pub cors: Cors,
     /// Folder of archives; `None` only when no flag and no file names one.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::keys;
 use super::{
-    Address, Config, Cors, MetricsMode, ModelSnapshot, PingSemantics, Properties, StartupModels,
-    StaticTokens, TlsFiles,
+    Address, Config, Cors, KeyMaterial, KeyStoreFile, MetricsMode, ModelSnapshot, Patience,
+    PingSemantics, Properties, Secret, StartupModels, StaticTokens, TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -18,6 +18,7 @@ pub(super) struct Draft {
     pub private_key: Option<PathBuf>,
     pub certificate: Option<PathBuf>,
     pub keystore: Option<PathBuf>,
+    pub keystore_password: Secret,
     pub number_of_gpu: Option<u32>,
     pub enable_envvars_config: bool,
     pub use_env_allowed_urls: bool,
@@ -45,13 +46,17 @@ impl Draft {
         let mut config = self.config;
         config.metrics_address = self.enable_metrics_api.then_some(self.metrics_address);
         config.number_of_gpu = self.number_of_gpu.unwrap_or(0);
-        config.tls = self
-            .private_key
-            .zip(self.certificate)
-            .map(|(private_key, certificate)| TlsFiles {
+        config.tls = match (self.keystore, self.private_key, self.certificate) {
+            (Some(file), ..) => KeyMaterial::KeyStore(KeyStoreFile {
+                file,
+                password: self.keystore_password,
+            }),
+            (None, Some(private_key), Some(certificate)) => KeyMaterial::Pem(TlsFiles {
                 private_key,
                 certificate,
-            });
+            }),
+            _ => KeyMaterial::SelfSigned,
+        };
         config
     }
 
@@ -63,7 +68,12 @@ impl Draft {
                 inference_address: nowhere.clone(),
                 management_address: nowhere.clone(),
                 metrics_address: None,
-                tls: None,
+                tls: KeyMaterial::SelfSigned,
+                patience: Patience {
+                    head: Duration::ZERO,
+                    idle: Duration::ZERO,
+                    progress: Duration::ZERO,
+                },
                 cors: Cors::default(),
                 model_store: None,
                 startup_models: StartupModels::None,
@@ -109,6 +119,7 @@ impl Draft {
             private_key: None,
             certificate: None,
             keystore: None,
+            keystore_password: Secret::new(String::new()),
             number_of_gpu: None,
             enable_envvars_config: false,
             use_env_allowed_urls: false,

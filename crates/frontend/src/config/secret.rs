@@ -41,9 +41,16 @@ pub struct StaticTokens {
 }
 
 impl StaticTokens {
-    /// The variables that hold tokens, which are no business of the processes that run a model's
-    /// code.
-    pub const VARIABLES: [&str; 2] = [INFERENCE, MANAGEMENT];
+    /// The variables that hold tokens and passwords, or name files of them. They are no business of
+    /// the processes that run a model's code.
+    pub const VARIABLES: [&str; 6] = [
+        INFERENCE,
+        MANAGEMENT,
+        "TSERVE_INFERENCE_TOKEN_FILE",
+        "TSERVE_MANAGEMENT_TOKEN_FILE",
+        "TSERVE_TOKEN",
+        "TS_KEYSTORE_PASS",
+    ];
 
     /// Reads the variables and the files that they name.
     pub(super) fn from_environment(

@@ -233,10 +233,14 @@ fn readiness() -> Value {
         }),
     );
     object(
-        &["status", "notReady"],
+        &["status"],
         json!({
             "status": text("Whether it is so."),
-            "notReady": { "type": "array", "items": model, "description": "Models that are not." },
+            "notReady": {
+                "type": "array",
+                "items": model,
+                "description": "Models that are not; where tokens are needed, only with one.",
+            },
         }),
     )
 }

@@ -7,6 +7,7 @@ use crate::service::BodyBlock;
 use bytes::Bytes;
 
 use super::answer::{Answer, Surface};
+use super::authorization;
 use super::body::{BodyPlace, Content, is_urlencoded};
 use super::description;
 use super::head::{Framing, HeadView, latin1};
@@ -271,21 +272,29 @@ pub(super) fn alive(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, E
 pub(super) fn ready(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
     let health = &call.surface.services.health;
     let query = call.target.query()?;
-    Ok(readiness(&match query.first("model") {
-        Some(model) => health.model_readiness(model)?,
-        None => health.readiness(),
-    }))
+    Ok(readiness(
+        call,
+        &match query.first("model") {
+            Some(model) => health.model_readiness(model)?,
+            None => health.readiness(),
+        },
+    ))
 }
 
 /// `/startupz`
 #[expect(clippy::unnecessary_wraps, reason = "a route handler")]
 pub(super) fn started(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    Ok(readiness(&call.surface.services.health.startup()))
+    Ok(readiness(call, &call.surface.services.health.startup()))
 }
 
-fn readiness(readiness: &Readiness) -> Answer {
+fn readiness(call: &Call<'_>, readiness: &Readiness) -> Answer {
     let status = if readiness.is_ready() { 200 } else { 503 };
-    Answer::Now(Response::json(status, readiness))
+    let tokens = &call.surface.services.tokens;
+    Answer::Now(if tokens.shows_details(authorization::header(&call.head)) {
+        Response::json(status, readiness)
+    } else {
+        Response::status_text(status, readiness.status)
+    })
 }
 
 /// `OPTIONS /` and `/api-description`

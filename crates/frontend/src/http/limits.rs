@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::Patience;
+
 /// Patience with clients. The original has none of these limits, so the defaults are generous: only
 /// clients that are gone, or that mean harm, meet them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +25,24 @@ pub struct Limits {
     pub handshake: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The limits that a configuration has.
+    pub fn new(patience: &Patience) -> Self {
         Self {
-            head: Duration::from_secs(60),
-            // Longer than the idle limits of usual load balancers, so that they close first.
-            idle: Duration::from_secs(600),
-            progress: Duration::from_secs(30),
+            head: patience.head,
+            idle: patience.idle,
+            progress: patience.progress,
             progress_bytes: 4096,
             linger: Duration::from_secs(2),
             half_close: Duration::from_secs(1),
             handshake: Duration::from_secs(10),
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new(&Patience::default())
     }
 }
 

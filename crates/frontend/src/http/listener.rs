@@ -96,7 +96,7 @@ pub fn bind(config: &Config) -> Result<Listeners, BindError> {
     }
     Ok(Listeners {
         list,
-        limits: Limits::default(),
+        limits: Limits::new(&config.patience),
     })
 }
 
@@ -173,7 +173,7 @@ impl Listener {
             Address::Unix(path) => (open_unix(path).map_err(failed)?, None),
             Address::Tcp { host, port, tls } => {
                 let tls = if *tls {
-                    let acceptor = ingress::acceptor(config.tls.as_ref(), &[]);
+                    let acceptor = ingress::acceptor(&config.tls, host, &[]);
                     Some(Tls(acceptor.map_err(|source| BindError::Tls {
                         address: address.to_string(),
                         source,

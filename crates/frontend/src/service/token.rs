@@ -150,6 +150,12 @@ impl TokenService {
         Err(refused("Authorization"))
     }
 
+    /// Whether whoever presents this may read which models are not ready, and why. Probes, which
+    /// present nothing, learn whether the server is.
+    pub fn shows_details(&self, authorization: Option<&[u8]>) -> bool {
+        self.authorize(Scope::Any, authorization).is_ok()
+    }
+
     /// Checks a request for a new key of the kind that `wanted` names, `management` or
     /// `inference`. It needs the API key.
     ///

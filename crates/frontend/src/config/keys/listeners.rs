@@ -1,7 +1,8 @@
-//! Keys of listeners: addresses, TLS files, CORS headers, gRPC.
+//! Keys of listeners: addresses, TLS files, patience with clients, CORS headers, gRPC.
 
+use super::super::Secret;
 use super::super::value::{
-    INT_MAX, address, boolean, header_value, optional_path, optional_text, port, whole,
+    INT_MAX, address, boolean, header_value, optional_path, optional_text, port, seconds, whole,
 };
 use super::{Group, Key, form};
 
@@ -49,8 +50,9 @@ pub(super) const GROUP: Group = Group {
             "private_key_file",
             form::FILE,
             None,
-            "PEM private key of the https listeners, PKCS#8 or PKCS#1. Without it and \
-             `certificate_file` they use a self-signed certificate.",
+            "PEM private key of the https listeners, PKCS#8 or PKCS#1. Without it, \
+             `certificate_file` and `keystore` they use a self-signed certificate, made at each \
+             start.",
             |draft, text| optional_path(text).map(|it| draft.private_key = it),
         )
         .env("TS_PRIVATE_KEY_FILE"),
@@ -66,29 +68,60 @@ pub(super) const GROUP: Group = Group {
             "keystore",
             form::FILE,
             None,
-            "Java key store of the https listeners.",
+            "Key store of the https listeners: its first private key with a certificate is used, \
+             and goes before the PEM files.",
             |draft, text| optional_path(text).map(|it| draft.keystore = it),
         )
-        .env("TS_KEYSTORE")
-        .planned("reading key stores (convert it with `openssl pkcs12` and name the PEM files)"),
+        .env("TS_KEYSTORE"),
         Key::new(
             "keystore_pass",
             form::TEXT,
             Some("changeit"),
-            "Password of the key store.",
-            |_, text| optional_text(text).map(drop),
+            "Password of the key store and of the private key in it.",
+            |draft, text| {
+                draft.keystore_password = Secret::new(text.to_owned());
+                Ok(())
+            },
         )
-        .env("TS_KEYSTORE_PASS")
-        .planned("reading key stores"),
+        .env("TS_KEYSTORE_PASS"),
         Key::new(
             "keystore_type",
-            form::TEXT,
+            "`PKCS12` or `JKS`",
             Some("PKCS12"),
-            "Kind of the key store.",
-            |_, text| optional_text(text).map(drop),
+            "Format of the key store; as in Java, both are recognised whichever is named.",
+            |_, text| match text.to_ascii_uppercase().as_str() {
+                "PKCS12" | "JKS" => Ok(()),
+                _ => Err("is not PKCS12 or JKS".to_owned()),
+            },
         )
-        .env("TS_KEYSTORE_TYPE")
-        .planned("reading key stores"),
+        .env("TS_KEYSTORE_TYPE"),
+        Key::new(
+            "client_head_timeout",
+            form::SECONDS,
+            Some("60"),
+            "Longest time from the first byte of a request's head to its last; then 408. Not known \
+             to TorchServe, like the two below.",
+            |draft, text| seconds(text).map(|it| draft.config.patience.head = it),
+        )
+        .env("TS_CLIENT_HEAD_TIMEOUT"),
+        Key::new(
+            "client_progress_timeout",
+            form::SECONDS,
+            Some("30"),
+            "Time in which the next 4 KiB of a body have to arrive, and the next of an answer to \
+             leave; then 408, or the end of the connection.",
+            |draft, text| seconds(text).map(|it| draft.config.patience.progress = it),
+        )
+        .env("TS_CLIENT_PROGRESS_TIMEOUT"),
+        Key::new(
+            "client_idle_timeout",
+            form::SECONDS,
+            Some("600"),
+            "Longest pause between two requests of a connection, which is closed then. Longer than \
+             the one of a load balancer in front, so that the balancer closes first.",
+            |draft, text| seconds(text).map(|it| draft.config.patience.idle = it),
+        )
+        .env("TS_CLIENT_IDLE_TIMEOUT"),
         Key::new(
             "cors_allowed_origin",
             form::TEXT,

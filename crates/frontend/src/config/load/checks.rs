@@ -1,5 +1,7 @@
 //! Rules that concern several keys at once.
 
+use std::path::PathBuf;
+
 use super::ConfigError;
 use crate::config::Address;
 use crate::config::draft::Draft;
@@ -50,22 +52,28 @@ fn tls_material_is_complete(
     let Some((name, _)) = listeners.iter().find(|(_, address)| address.is_tls()) else {
         return Ok(());
     };
+    if let Some(keystore) = &draft.keystore {
+        return must_be_there(name, &[keystore]);
+    }
     let problem = match (&draft.private_key, &draft.certificate) {
-        (Some(_), None) => "private_key_file is set without certificate_file".to_owned(),
-        (None, Some(_)) => "certificate_file is set without private_key_file".to_owned(),
-        // A self-signed certificate in place of the operator's own would break every client.
-        (None, None) if draft.keystore.is_some() => "keystore is set, which cannot be read yet: \
-             convert it with `openssl pkcs12` and name private_key_file and certificate_file"
-            .to_owned(),
-        (Some(key), Some(certificate)) => {
-            let Some(missing) = [key, certificate].into_iter().find(|it| !it.is_file()) else {
-                return Ok(());
-            };
-            format!("{} is not a file", missing.display())
-        }
+        (Some(_), None) => "private_key_file is set without certificate_file",
+        (None, Some(_)) => "certificate_file is set without private_key_file",
+        (Some(key), Some(certificate)) => return must_be_there(name, &[key, certificate]),
         (None, None) => return Ok(()),
     };
-    Err(ConfigError::Conflict(format!(
-        "{name} is an https address, but {problem}"
-    )))
+    Err(useless(name, problem))
+}
+
+fn must_be_there(name: &str, files: &[&PathBuf]) -> Result<(), ConfigError> {
+    match files.iter().find(|it| !it.is_file()) {
+        Some(missing) => Err(useless(
+            name,
+            &format!("{} is not a file", missing.display()),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn useless(name: &str, problem: &str) -> ConfigError {
+    ConfigError::Conflict(format!("{name} is an https address, but {problem}"))
 }

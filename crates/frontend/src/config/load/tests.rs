@@ -288,7 +288,7 @@ fn incomplete_tls_material_is_refused() {
             "certificate_file=/c",
             "certificate_file is set without private_key_file",
         ),
-        ("keystore=/s", "keystore is set, which cannot be read yet"),
+        ("keystore=/s", "/s is not a file"),
         (
             "private_key_file=/no/k\ncertificate_file=/no/c",
             "/no/k is not a file",
