@@ -248,6 +248,8 @@ pub struct Config {
     pub unregister_model_timeout: Duration,
     /// Longest wait for running and queued requests when the server, a model or a worker is stopped.
     pub drain_timeout: Duration,
+    /// How long a client may take nothing of a stream that waits for it.
+    pub stream_stall_timeout: Duration,
     /// Waiting requests per model version.
     pub job_queue_size: usize,
     /// Largest request body, bytes, inclusive.

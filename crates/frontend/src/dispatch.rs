@@ -11,10 +11,12 @@
 mod attached;
 mod batch;
 mod job;
+mod stream;
 
 pub use self::attached::{InFlight, LinkEnd};
 pub use self::batch::{Batch, ReplyLimits};
-pub use self::job::{EncodedRequest, Job, ReplySlot};
+pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot};
+pub use self::stream::{Begun, ReplyStream, Room};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ pub use self::management::{
 pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
 pub use self::token::{KeyFileError, Rotation, Scope, TokenService};
+pub use crate::dispatch::{Begun, ReplyStream};
 /// A piece of a model's request arena that a body can be read into.
 pub use tserve_shm::Block as BodyBlock;
 

@@ -12,6 +12,7 @@ mod output;
 mod pool;
 mod process;
 mod status;
+mod streaming;
 mod supervisor;
 
 pub use self::context::ModelContext;

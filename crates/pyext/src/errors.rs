@@ -2,7 +2,9 @@
 
 use pyo3::{
     create_exception,
-    exceptions::{PyConnectionError, PyOSError, PyOverflowError, PyRuntimeError},
+    exceptions::{
+        PyBrokenPipeError, PyConnectionError, PyOSError, PyOverflowError, PyRuntimeError,
+    },
     prelude::*,
 };
 use tserve_shm::{OpenError, ReceiveError, ReplyError, wire::Malformed};
@@ -42,6 +44,7 @@ pub(crate) fn malformed(error: Malformed) -> PyErr {
 pub(crate) fn reply_failed(error: ReplyError) -> PyErr {
     match error {
         ReplyError::TooLarge { .. } => ReplyTooLarge::new_err(error.to_string()),
+        ReplyError::Abandoned => PyBrokenPipeError::new_err(error.to_string()),
         ReplyError::Closed => LinkClosed::new_err(error.to_string()),
         _ => PyRuntimeError::new_err(error.to_string()),
     }

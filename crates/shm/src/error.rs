@@ -89,6 +89,9 @@ pub enum ReplyError {
     /// The server no longer reads replies.
     #[error("link is closed")]
     Closed,
+    /// Nobody wants intermediate replies of this batch any more; its last one is still due.
+    #[error("nobody waits for the rest of this batch's replies")]
+    Abandoned,
     /// The reply area stayed full for the time given.
     #[error("reply area is full")]
     TimedOut,

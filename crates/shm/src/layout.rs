@@ -17,6 +17,11 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"tsrvlink");
 pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Reply frames that may wait for the server at once.
 pub(crate) const COMPLETION_SLOTS: u64 = 64;
+/// Bytes of intermediate replies that may wait for the server, unless a single one is larger: what
+/// a handler sends ahead of a client that does not keep up.
+pub(crate) const AHEAD_BYTES: u64 = 1 << 20;
+/// Intermediate replies that may wait for the server.
+pub(crate) const AHEAD_FRAMES: u64 = 16;
 /// Words of a completion slot: offset and length of a frame in the reply area.
 pub(crate) const COMPLETION_WORDS: u64 = 2;
 /// Offset of the rings.
@@ -67,6 +72,8 @@ pub(crate) struct ServerFlags {
     pub(crate) submission_bell: AtomicU32,
     /// Counts rings; the worker waits for a change of it when the reply area is full.
     pub(crate) space_bell: AtomicU32,
+    /// One more than the id of the batch whose intermediate replies nobody wants any more; 0: none.
+    pub(crate) abandoned: AtomicU64,
 }
 
 /// Flags written by the worker.

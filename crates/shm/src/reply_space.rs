@@ -13,8 +13,10 @@ const ALIGNMENT: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct ReplySpace {
     capacity: u64,
-    /// Start of each span in use, oldest first.
-    spans: VecDeque<u64>,
+    /// Start and length of each span in use, oldest first.
+    spans: VecDeque<(u64, u64)>,
+    /// Bytes of all spans in use.
+    used: u64,
     /// Where the newest span ends.
     write: u64,
 }
@@ -28,6 +30,7 @@ impl ReplySpace {
         Self {
             capacity,
             spans: VecDeque::new(),
+            used: 0,
             write: 0,
         }
     }
@@ -37,13 +40,18 @@ impl ReplySpace {
         self.spans.len()
     }
 
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Takes `len` contiguous bytes; `None` while they are not free.
     pub(crate) fn take(&mut self, len: u64) -> Option<u64> {
         let len = len.max(1).checked_next_multiple_of(ALIGNMENT)?;
         let start = match self.spans.front() {
             None => (len <= self.capacity).then_some(0)?,
             // The free space is behind the newest span and before the oldest one.
-            Some(&oldest) if self.write > oldest => {
+            Some(&(oldest, _)) if self.write > oldest => {
                 if len <= self.capacity - self.write {
                     self.write
                 } else if len <= oldest {
@@ -53,16 +61,19 @@ impl ReplySpace {
                 }
             }
             // Wrapped round: the free space is one gap.
-            Some(&oldest) => (len <= oldest - self.write).then_some(self.write)?,
+            Some(&(oldest, _)) => (len <= oldest - self.write).then_some(self.write)?,
         };
         self.write = start + len;
-        self.spans.push_back(start);
+        self.spans.push_back((start, len));
+        self.used += len;
         Some(start)
     }
 
     /// Gives the oldest span back.
     pub(crate) fn give_back(&mut self) {
-        self.spans.pop_front();
+        if let Some((_, len)) = self.spans.pop_front() {
+            self.used -= len;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     error::{ReceiveError, ReplyError},
-    layout::COMPLETION_SLOTS,
+    layout::{AHEAD_BYTES, AHEAD_FRAMES, COMPLETION_SLOTS},
     memory::LinkMemory,
     region::Region,
     reply_space::ReplySpace,
@@ -146,6 +146,7 @@ impl WorkerLink {
     /// # Errors
     ///
     /// `TooLarge` when the frame can never fit, `Closed` when the server does not listen any more,
+    /// `Abandoned` when nobody waits for this part or a later one but the last is still due,
     /// `Interrupted` when a signal handler ran while waiting; nothing was sent then.
     pub fn reply(
         &self,
@@ -190,7 +191,10 @@ impl WorkerLink {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut replies = lock(&self.replies);
         let offset = loop {
-            if let Some(offset) = self.reserve(&mut replies, len)? {
+            if !is_last && self.is_abandoned(batch_id) {
+                return Err(ReplyError::Abandoned);
+            }
+            if let Some(offset) = self.reserve(&mut replies, len, is_last)? {
                 break offset;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -247,8 +251,20 @@ impl WorkerLink {
         submitted.load(Ordering::Acquire) != taken
     }
 
-    /// Allocates a frame and a completion slot, if both are free.
-    fn reserve(&self, replies: &mut Replies, len: u64) -> Result<Option<u64>, ReplyError> {
+    /// Whether the server has said that nobody wants intermediate replies of this batch.
+    fn is_abandoned(&self, batch_id: u64) -> bool {
+        let flags = &self.memory.control().server.0;
+        flags.abandoned.load(Ordering::Acquire) == batch_id.wrapping_add(1)
+    }
+
+    /// Allocates a frame and a completion slot, if both are free; an intermediate reply also waits
+    /// while the server is far behind.
+    fn reserve(
+        &self,
+        replies: &mut Replies,
+        len: u64,
+        is_last: bool,
+    ) -> Result<Option<u64>, ReplyError> {
         if self.is_deaf() {
             return Err(ReplyError::Closed);
         }
@@ -261,7 +277,9 @@ impl WorkerLink {
         while replies.space.len() as u64 > unread {
             replies.space.give_back();
         }
-        if unread >= COMPLETION_SLOTS {
+        let is_far_ahead = unread >= AHEAD_FRAMES
+            || unread > 0 && replies.space.used().saturating_add(len) > AHEAD_BYTES;
+        if unread >= COMPLETION_SLOTS || !is_last && is_far_ahead {
             return Ok(None);
         }
         Ok(replies.space.take(len))

@@ -83,6 +83,7 @@ impl Draft {
                 default_startup_timeout: Duration::ZERO,
                 unregister_model_timeout: Duration::ZERO,
                 drain_timeout: Duration::ZERO,
+                stream_stall_timeout: Duration::ZERO,
                 ping_semantics: PingSemantics::Compat,
                 job_queue_size: 0,
                 max_request_size: 0,

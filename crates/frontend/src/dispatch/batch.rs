@@ -1,13 +1,17 @@
 //! One batch on its way through a worker, and how its reply is split.
 
-use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tserve_shm::{JobRef, Reply, ReplyItem};
 
 use super::Job;
+use super::stream::Room;
 use crate::error::Error;
 use crate::service::InferenceReply;
+
+/// Parts up to this size do not keep the frame that they came in.
+const SMALL_PART: usize = 4096;
 
 /// Limits on what a worker may answer.
 #[derive(Debug, Clone, Copy)]
@@ -22,24 +26,11 @@ pub struct Batch {
     /// Unique within the model version.
     pub id: u64,
     jobs: Vec<Job>,
-    /// Parts of replies that arrive in pieces, by place in the batch.
-    partial: BTreeMap<u32, Partial>,
-}
-
-/// A reply of which some parts have arrived.
-#[derive(Debug)]
-struct Partial {
-    head: InferenceReply,
-    body: BytesMut,
 }
 
 impl Batch {
     pub(super) fn new(id: u64, jobs: Vec<Job>) -> Self {
-        Self {
-            id,
-            jobs,
-            partial: BTreeMap::new(),
-        }
+        Self { id, jobs }
     }
 
     /// Number of jobs.
@@ -61,32 +52,65 @@ impl Batch {
         self.jobs
     }
 
-    /// Keeps the parts of an intermediate reply until the last one arrives.
-    ///
-    /// # Errors
-    /// A sentence for the client when the parts grow beyond the limit.
-    pub fn keep_partial(&mut self, reply: Reply, limits: ReplyLimits) -> Result<(), Error> {
-        for item in reply.items {
-            let index = item.index;
-            let (head, body) = split_item(item);
-            let partial = self.partial.entry(index).or_insert_with(|| Partial {
-                head,
-                body: BytesMut::new(),
-            });
-            partial.body.extend_from_slice(&body);
-            check_size(partial.body.len(), limits)?;
+    /// Passes the parts of an intermediate reply on to the clients; a part that is too large ends
+    /// its own stream only.
+    pub fn pass_on(&mut self, reply: Reply, limits: ReplyLimits) {
+        if reply.code != 200 {
+            let error = failure(reply);
+            for job in &mut self.jobs {
+                job.reply.fail(error.clone());
+            }
+            return;
         }
-        Ok(())
+        // A slice keeps the whole frame alive, and a client that reads slowly must not keep what was
+        // meant for its neighbours.
+        let is_shared = reply.items.len() > 1;
+        for item in reply.items {
+            // A place outside the batch is a worker's mistake that concerns nobody else.
+            let Some(job) = self.jobs.get_mut(item.index as usize) else {
+                continue;
+            };
+            let (head, body) = split_item(item);
+            match check_size(body.len(), limits.max_response_size) {
+                Ok(()) if is_shared || body.len() <= SMALL_PART => {
+                    let body = Bytes::copy_from_slice(&body);
+                    job.reply.send_part(head, body, limits.max_response_size);
+                }
+                Ok(()) => job.reply.send_part(head, body, limits.max_response_size),
+                Err(error) => job.reply.fail(error),
+            }
+        }
+    }
+
+    /// What to wait for before the next parts are passed on; `None` while all streams have room.
+    pub fn lacks_room(&self) -> Option<Room> {
+        self.jobs.iter().find_map(|job| job.reply.lacks_room())
+    }
+
+    /// Ends the streams whose clients have taken nothing for `limit`, to the good of the others.
+    pub fn end_stalled(&mut self, limit: Duration) {
+        for job in &mut self.jobs {
+            if let Some(room) = job.reply.lacks_room()
+                && room.idle_for() >= limit
+            {
+                job.reply.fail(Error::ClientTimeout(format!(
+                    "The client has read nothing of the stream for stream_stall_timeout {} s.",
+                    limit.as_secs_f64()
+                )));
+            }
+        }
+    }
+
+    /// Whether some client still waits for an answer or the rest of one.
+    pub fn is_awaited(&self) -> bool {
+        let now = Instant::now();
+        self.jobs.iter().any(|job| job.reply.is_awaited(now))
     }
 
     /// Answers every job from the worker's last reply: each exactly once, whatever the reply says.
-    pub fn answer(mut self, reply: Reply, limits: ReplyLimits) {
+    pub fn answer(self, reply: Reply, limits: ReplyLimits) {
         if reply.code != 200 {
-            let status = u16::try_from(reply.code).unwrap_or(500);
-            return self.fail(&Error::Worker {
-                status,
-                message: reply.message,
-            });
+            return self.fail(&failure(reply));
         }
         let mut answers: Vec<Option<ReplyItem>> = Vec::new();
         answers.resize_with(self.jobs.len(), || None);
@@ -97,9 +121,8 @@ impl Batch {
                 place.get_or_insert(item);
             }
         }
-        for (index, (job, item)) in self.jobs.into_iter().zip(answers).enumerate() {
-            let partial = self.partial.remove(&(index as u32));
-            job.answer(finish(item, partial, limits));
+        for (job, item) in self.jobs.into_iter().zip(answers) {
+            job.answer(finish(item, limits));
         }
     }
 
@@ -111,29 +134,23 @@ impl Batch {
     }
 }
 
-/// Joins the last part of a reply with the parts before it.
-fn finish(
-    item: Option<ReplyItem>,
-    partial: Option<Partial>,
-    limits: ReplyLimits,
-) -> Result<InferenceReply, Error> {
+/// The error of a reply that befell the whole batch.
+fn failure(reply: Reply) -> Error {
+    Error::Worker {
+        status: u16::try_from(reply.code).unwrap_or(500),
+        message: reply.message,
+    }
+}
+
+/// Checks the last, or only, answer to one request.
+fn finish(item: Option<ReplyItem>, limits: ReplyLimits) -> Result<InferenceReply, Error> {
     let item = item.ok_or_else(|| Error::Worker {
         status: 500,
         message: "The worker answered its batch without an answer for this request.".to_owned(),
     })?;
     let (head, body) = split_item(item);
-    let reply = match partial {
-        None => InferenceReply { body, ..head },
-        Some(mut partial) => {
-            partial.body.extend_from_slice(&body);
-            InferenceReply {
-                body: partial.body.freeze(),
-                ..partial.head
-            }
-        }
-    };
-    check_size(reply.body.len(), limits)?;
-    Ok(reply)
+    check_size(body.len(), limits.max_response_size)?;
+    Ok(InferenceReply { body, ..head })
 }
 
 fn split_item(item: ReplyItem) -> (InferenceReply, Bytes) {
@@ -149,15 +166,15 @@ fn split_item(item: ReplyItem) -> (InferenceReply, Bytes) {
     (head, item.body)
 }
 
-fn check_size(bytes: usize, limits: ReplyLimits) -> Result<(), Error> {
-    if bytes as u64 <= limits.max_response_size {
+/// Checks the size of one reply, or of one part.
+pub(super) fn check_size(bytes: usize, max_response_size: u64) -> Result<(), Error> {
+    if bytes as u64 <= max_response_size {
         return Ok(());
     }
     Err(Error::Worker {
         status: 500,
         message: format!(
-            "The response of {bytes} bytes exceeds max_response_size {}.",
-            limits.max_response_size
+            "The response of {bytes} bytes exceeds max_response_size {max_response_size}."
         ),
     })
 }

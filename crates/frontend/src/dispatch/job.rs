@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tserve_batcher::Queued;
 use tserve_shm::{Block, JobRef};
 
+use super::stream::{self, Begun, PartSender, Room};
 use crate::error::Error;
 use crate::service::InferenceReply;
 
@@ -28,36 +30,43 @@ impl EncodedRequest {
     }
 }
 
+/// Where the client's side learns how its request is answered.
+pub type BegunReceiver = oneshot::Receiver<Result<Begun, Error>>;
+
 /// The once-only answer of a job. Dropping it unanswered is a bug of the server; the client still
 /// gets an answer, a 500, and the log says so.
 #[derive(Debug)]
 pub struct ReplySlot {
-    sender: Option<oneshot::Sender<Result<InferenceReply, Error>>>,
+    sender: Option<oneshot::Sender<Result<Begun, Error>>>,
+    /// Takes the sender's place when the handler sends a first part.
+    stream: Option<PartSender>,
     deadline: Option<Instant>,
 }
 
 impl ReplySlot {
     /// A slot and the receiving end for the client's side, which waits until `deadline`.
-    pub fn new(
-        deadline: Option<Instant>,
-    ) -> (Self, oneshot::Receiver<Result<InferenceReply, Error>>) {
+    pub fn new(deadline: Option<Instant>) -> (Self, BegunReceiver) {
         let (sender, receiver) = oneshot::channel();
         (
             Self {
                 sender: Some(sender),
+                stream: None,
                 deadline,
             },
             receiver,
         )
     }
 
-    /// Whether somebody still waits for the answer.
+    /// Whether somebody still waits for the answer, or for the rest of it.
     pub fn is_awaited(&self, now: Instant) -> bool {
-        self.deadline.is_none_or(|deadline| now < deadline)
-            && self
-                .sender
-                .as_ref()
-                .is_some_and(|sender| !sender.is_closed())
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return false;
+        }
+        match (&self.sender, &self.stream) {
+            (Some(sender), _) => !sender.is_closed(),
+            (None, Some(stream)) => !stream.is_closed(),
+            (None, None) => false,
+        }
     }
 
     /// Gives up the slot without an answer: the client has been told otherwise.
@@ -65,17 +74,49 @@ impl ReplySlot {
         self.sender = None;
     }
 
-    /// Gives the answer.
+    /// Sends a part of the answer; status and headers of the first one are the answer's. Parts for
+    /// a slot that has been answered are thrown away.
+    pub fn send_part(&mut self, head: InferenceReply, body: Bytes, max_response_size: u64) {
+        if let Some(sender) = self.sender.take() {
+            let (parts, stream) = stream::open(head, max_response_size);
+            self.stream = Some(parts);
+            // The client may have gone away; that ends the stream as well.
+            let _ = sender.send(Ok(Begun::Stream(stream)));
+        }
+        if let Some(stream) = &self.stream {
+            stream.send(body);
+        }
+    }
+
+    /// What to wait for before the next part; `None` while there is room.
+    pub fn lacks_room(&self) -> Option<Room> {
+        self.stream.as_ref()?.lacks_room()
+    }
+
+    /// Gives the answer, or the last part of it.
     pub fn answer(mut self, answer: Result<InferenceReply, Error>) {
         if let Some(sender) = self.sender.take() {
             // The client may have gone away; then nobody misses the answer.
-            let _ = sender.send(answer);
+            let _ = sender.send(answer.map(Begun::Whole));
+        } else if let Some(stream) = self.stream.take() {
+            let outcome = answer.map(|last| stream.send(last.body));
+            stream.end(outcome);
+        }
+    }
+
+    /// Answers with an error; what comes later is thrown away.
+    pub fn fail(&mut self, error: Error) {
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.send(Err(error));
+        } else if let Some(stream) = self.stream.take() {
+            stream.end(Err(error));
         }
     }
 }
 
 impl Drop for ReplySlot {
     fn drop(&mut self) {
+        // A stream that is left over ends itself.
         if self.is_awaited(Instant::now())
             && let Some(sender) = self.sender.take()
         {

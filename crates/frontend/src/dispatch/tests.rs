@@ -3,14 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 use tserve_shm::{
     Arena, ArenaLimits, Completions, LinkConfig, ReplyItemRef, Submission, WorkerLink, local,
 };
 
 use super::*;
-use crate::service::InferenceReply;
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 16,
@@ -28,7 +26,7 @@ struct TestWorker {
     in_flight: Arc<InFlight>,
 }
 
-type Answer = oneshot::Receiver<Result<InferenceReply, Error>>;
+type Answer = BegunReceiver;
 
 impl Bench {
     fn new(batch_size: usize, delay: Duration, places: usize) -> Self {
@@ -140,7 +138,10 @@ impl TestWorker {
 }
 
 async fn body(answer: Answer) -> String {
-    let reply = answer.await.expect("answered").expect("a reply");
+    let reply = match answer.await.expect("answered").expect("a reply") {
+        Begun::Whole(reply) => reply,
+        Begun::Stream(_) => panic!("nobody sends in parts here"),
+    };
     String::from_utf8(reply.body.to_vec()).expect("text")
 }
 

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use tserve_batcher::PushError;
 use tserve_shm::Block;
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 
 use super::ServedModel;
 use super::state::ServerState;
-use crate::dispatch::{EncodedRequest, Job, ReplySlot};
+use crate::dispatch::{Begun, BegunReceiver, EncodedRequest, Job, ReplySlot};
 use crate::error::Error;
 
 /// One named input of a request.
@@ -77,11 +76,11 @@ pub struct InferenceReply {
     pub body: Bytes,
 }
 
-/// An admitted request. Await [`PendingReply::wait`]; dropping it cancels the request: if no worker
-/// has started it, none will.
+/// An admitted request. Await [`PendingReply::begin`] or [`PendingReply::wait`]; dropping it cancels
+/// the request: if no worker has started it, none will.
 #[derive(Debug)]
 pub struct PendingReply {
-    receiver: oneshot::Receiver<Result<InferenceReply, Error>>,
+    receiver: BegunReceiver,
     deadline: Option<Deadline>,
 }
 
@@ -93,33 +92,53 @@ struct Deadline {
     limit: Duration,
 }
 
+impl Deadline {
+    fn error(&self) -> Error {
+        Error::ClientTimeout(format!(
+            "Model \"{}\" did not answer within clientTimeoutInMills {}.",
+            self.model,
+            self.limit.as_millis()
+        ))
+    }
+}
+
 impl PendingReply {
-    /// Waits for the one answer this request gets. Cancel safe: may be polled in a `select!` loop,
-    /// but not again after it has resolved.
+    /// Waits until the answer is there, or its first part: a handler decides by itself whether it
+    /// answers in parts. Cancel safe, but not to be polled again after it has resolved.
     ///
     /// # Errors
     /// Whatever became of the request; [`Error::ClientTimeout`] when the model's
-    /// `clientTimeoutInMills` passes first.
-    pub async fn wait(&mut self) -> Result<InferenceReply, Error> {
+    /// `clientTimeoutInMills` passes first. It goes on for the parts that follow.
+    pub async fn begin(&mut self) -> Result<Begun, Error> {
         let Some(deadline) = &self.deadline else {
             return lost(&mut self.receiver).await;
         };
         match tokio::time::timeout_at(deadline.at.into(), lost(&mut self.receiver)).await {
+            Ok(Ok(Begun::Stream(mut stream))) => {
+                stream.expire(deadline.at, deadline.error());
+                Ok(Begun::Stream(stream))
+            }
             Ok(answer) => answer,
-            Err(_) => Err(Error::ClientTimeout(format!(
-                "Model \"{}\" did not answer within clientTimeoutInMills {}.",
-                deadline.model,
-                deadline.limit.as_millis()
-            ))),
+            Err(_) => Err(deadline.error()),
+        }
+    }
+
+    /// Waits for the whole answer; parts are joined, as far as `max_response_size` allows. One
+    /// future may be polled in a `select!` loop.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], and whatever ends the parts.
+    pub async fn wait(&mut self) -> Result<InferenceReply, Error> {
+        match self.begin().await? {
+            Begun::Whole(reply) => Ok(reply),
+            Begun::Stream(stream) => stream.join().await,
         }
     }
 }
 
 /// Waits for the answer; every job answers, even when it is dropped, so that the error arm is
 /// reached only when the deadline and the answer race.
-async fn lost(
-    receiver: &mut oneshot::Receiver<Result<InferenceReply, Error>>,
-) -> Result<InferenceReply, Error> {
+async fn lost(receiver: &mut BegunReceiver) -> Result<Begun, Error> {
     receiver.await.unwrap_or_else(|_| {
         Err(Error::Internal(
             "The request expired in the queue.".to_owned(),

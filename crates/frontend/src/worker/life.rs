@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tserve_shm::Completions;
+use tserve_shm::{Completion, Completions};
 
 use super::control::Control;
 use super::failure::LastFailure;
 use super::memory;
 use super::process::kill_group;
-use crate::dispatch::{Batch, InFlight, ReplyLimits};
+use crate::dispatch::{Batch, InFlight, ReplyLimits, Room};
 
 /// How long a worker that was told to end may take before it is killed.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
@@ -63,32 +63,58 @@ impl Life {
         Ok(Bell(AsyncFd::with_interest(fd, Interest::READABLE)?))
     }
 
-    /// Takes every reply that has arrived. Returns how many batches were finished.
+    /// Takes every reply that has arrived, as long as the streams of the running batch have room.
+    /// Returns how many batches were finished.
     ///
     /// # Errors
     /// What the worker did that it must not.
     pub(super) fn collect(&mut self, limits: ReplyLimits) -> Result<usize, String> {
         let mut finished = 0;
-        while let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? {
-            let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
-                return Err("an answer to a batch that was not given".to_owned());
-            };
-            if batch.id != completion.batch_id {
-                self.current = Some(batch);
-                return Err("an answer out of order".to_owned());
-            }
-            if completion.reply.is_last {
-                batch.answer(completion.reply, limits);
-                self.in_flight.finish();
-                finished += 1;
-            } else {
-                let kept = batch.keep_partial(completion.reply, limits);
-                self.current = Some(batch);
-                kept.map_err(|error| error.to_string())?;
-                self.in_flight.progressed();
-            }
+        while self.lacks_room().is_none()
+            && let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())?
+        {
+            finished += usize::from(self.deliver(completion, limits)?);
         }
         Ok(finished)
+    }
+
+    /// Takes every reply that has arrived from a worker that is gone, whether or not there is room.
+    ///
+    /// # Errors
+    /// What the worker did that it must not.
+    pub(super) fn collect_rest(&mut self, limits: ReplyLimits) -> Result<(), String> {
+        while let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? {
+            self.deliver(completion, limits)?;
+        }
+        Ok(())
+    }
+
+    /// What to wait for before more replies are taken; `None` while nothing hinders.
+    pub(super) fn lacks_room(&self) -> Option<Room> {
+        self.current.as_ref()?.lacks_room()
+    }
+
+    /// Hands one reply to those who wait for it. Returns whether its batch is finished.
+    fn deliver(&mut self, completion: Completion, limits: ReplyLimits) -> Result<bool, String> {
+        let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
+            return Err("an answer to a batch that was not given".to_owned());
+        };
+        if batch.id != completion.batch_id {
+            self.current = Some(batch);
+            return Err("an answer out of order".to_owned());
+        }
+        if completion.reply.is_last {
+            batch.answer(completion.reply, limits);
+            self.in_flight.finish();
+            return Ok(true);
+        }
+        batch.pass_on(completion.reply, limits);
+        if !batch.is_awaited() {
+            self.completions.abandon(batch.id);
+        }
+        self.current = Some(batch);
+        self.in_flight.progressed();
+        Ok(false)
     }
 
     /// Whether every batch is answered.

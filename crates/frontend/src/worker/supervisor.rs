@@ -16,7 +16,8 @@ use super::memory;
 use super::output;
 use super::process::kill_group;
 use super::status::{WorkerState, WorkerStatus};
-use crate::dispatch::{InFlight, LinkEnd};
+use super::streaming::wait_for_room;
+use crate::dispatch::{InFlight, LinkEnd, Room};
 use crate::error::Error;
 use crate::telemetry::Stream;
 
@@ -318,6 +319,12 @@ impl Supervisor {
                 Ok(_) => self.context.dispatcher.pump(),
                 Err(how) => return Event::Broken(how),
             }
+            if let Some(room) = life.lacks_room() {
+                match self.hold_back(life, &room).await {
+                    Some(event) => return event,
+                    None => continue,
+                }
+            }
             if !life.completions.prepare_to_wait() {
                 continue;
             }
@@ -342,16 +349,41 @@ impl Supervisor {
         }
     }
 
+    /// Leaves the worker's replies where they are until the client of a stream has caught up.
+    async fn hold_back(&mut self, life: &mut Life, room: &Room) -> Option<Event> {
+        let stall = self.context.config.stream_stall_timeout;
+        tokio::select! {
+            () = wait_for_room(room, stall) => {
+                life.resume(stall);
+                None
+            }
+            Ok(status) = life.child.wait() => Some(Event::Exit(status)),
+            () = self.stopped() => Some(Event::Stop(*self.stop.borrow())),
+        }
+    }
+
     /// Lets what is in flight finish, for as long as the configuration allows.
     async fn drain(&mut self, life: &mut Life) {
         let deadline = tokio::time::Instant::now() + self.context.config.drain_timeout;
+        let stall = self.context.config.stream_stall_timeout;
         let Ok(bell) = life.bell() else { return };
         while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
-            if !life.completions.prepare_to_wait() {
+            let room = life.lacks_room();
+            if room.is_none() && !life.completions.prepare_to_wait() {
                 continue;
             }
+            let more = async {
+                match &room {
+                    Some(room) => wait_for_room(room, stall).await,
+                    None => bell.rung(&life.completions).await,
+                }
+            };
             tokio::select! {
-                () = bell.rung(&life.completions) => {}
+                () = more => {
+                    if room.is_some() {
+                        life.resume(stall);
+                    }
+                }
                 _ = life.child.wait() => return,
                 () = tokio::time::sleep_until(deadline) => return,
                 Ok(_) = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
@@ -363,7 +395,7 @@ impl Supervisor {
     /// had not go back into the queue.
     fn settle(&self, life: &mut Life, link: Option<LinkEnd>, error: &Error) {
         // Replies that were written before the end are as good as any.
-        let _ = life.collect(self.context.reply_limits());
+        let _ = life.collect_rest(self.context.reply_limits());
         if let Some(batch) = life.current.take() {
             batch.fail(error);
             life.in_flight.finish();

@@ -92,6 +92,15 @@ impl Completions {
         self.link.wakes.completion.drain();
     }
 
+    /// Tells the worker that nobody wants the intermediate replies of a batch: it is refused the
+    /// next one, and is still to send the last.
+    pub fn abandon(&self, batch_id: u64) {
+        let flags = &self.link.memory.control().server.0;
+        // A worker that waits for space looks again when the server has read what it sent.
+        let mark = batch_id.wrapping_add(1);
+        flags.abandoned.store(mark, Ordering::Release);
+    }
+
     /// Blocks until a reply may be there, for callers without an event loop; false after `timeout`.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         if !self.prepare_to_wait() {

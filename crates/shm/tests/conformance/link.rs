@@ -23,7 +23,9 @@ over_every_kind!(
     a_receive_without_a_batch_times_out,
     a_reply_beyond_the_area_is_too_large,
     a_full_area_makes_the_worker_wait,
-    more_frames_than_slots_make_the_worker_wait,
+    more_frames_than_may_wait_make_the_worker_wait,
+    parts_do_not_run_far_ahead_of_the_server,
+    parts_of_an_abandoned_batch_are_refused,
     every_reply_arrives_once_and_in_order,
     no_wake_up_is_lost_in_ping_pong,
 );
@@ -293,20 +295,62 @@ fn a_full_area_makes_the_worker_wait<K: Kind>() {
     assert!(ends.completions.poll().unwrap().unwrap().reply.is_last);
 }
 
-fn more_frames_than_slots_make_the_worker_wait<K: Kind>() {
+fn more_frames_than_may_wait_make_the_worker_wait<K: Kind>() {
     let mut ends = K::make(&CONFIG);
     ends.submitter.submit(1, &[]).unwrap();
-    let send = || {
+    let send = |is_last| {
         ends.worker
-            .reply_within(Some(Duration::ZERO), 1, 200, "", false, &[])
+            .reply_within(Some(Duration::ZERO), 1, 200, "", is_last, &[])
     };
-    let frames = (0..10_000).take_while(|_| send().is_ok()).count();
-    assert_eq!(frames, 64);
-    for _ in 0..frames {
+    let frames = (0..10_000).take_while(|_| send(false).is_ok()).count();
+    assert_eq!(frames, 16);
+    // The last reply of a batch need not wait for the parts before it.
+    send(true).unwrap();
+    for _ in 0..=frames {
         ends.completions.poll().unwrap().unwrap();
     }
     assert_eq!(ends.completions.poll(), Ok(None));
-    send().unwrap();
+    send(false).unwrap();
+}
+
+fn parts_do_not_run_far_ahead_of_the_server<K: Kind>() {
+    let config = LinkConfig {
+        reply_bytes: 8 << 20,
+        ..CONFIG
+    };
+    let mut ends = K::make(&config);
+    ends.submitter.submit(1, &[]).unwrap();
+    let send = |len: usize, is_last| {
+        let body = vec![0; len];
+        let answers = [item(0, &body)];
+        ends.worker
+            .reply_within(Some(Duration::ZERO), 1, 200, "", is_last, &answers)
+    };
+    send(3 << 20, false).unwrap();
+    assert_eq!(send(1, false), Err(ReplyError::TimedOut));
+    ends.completions.poll().unwrap().unwrap();
+    let parts = (0..100)
+        .take_while(|_| send(200 << 10, false).is_ok())
+        .count();
+    assert_eq!(parts, 5);
+    send(3 << 20, true).unwrap();
+}
+
+fn parts_of_an_abandoned_batch_are_refused<K: Kind>() {
+    let mut ends = K::make(&CONFIG);
+    for batch in [1, 2] {
+        ends.submitter.submit(batch, &[]).unwrap();
+    }
+    let send = |batch, is_last| ends.worker.reply(batch, 200, "", is_last, &[]);
+    send(1, false).unwrap();
+    ends.completions.abandon(1);
+    assert_eq!(send(1, false), Err(ReplyError::Abandoned));
+    send(1, true).unwrap();
+    send(2, false).unwrap();
+    send(2, true).unwrap();
+    let got = std::iter::from_fn(|| ends.completions.poll().unwrap());
+    let got: Vec<_> = got.map(|it| (it.batch_id, it.reply.is_last)).collect();
+    assert_eq!(got, [(1, false), (1, true), (2, false), (2, true)]);
 }
 
 fn every_reply_arrives_once_and_in_order<K: Kind>() {

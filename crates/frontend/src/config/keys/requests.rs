@@ -60,6 +60,15 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_DRAIN_TIMEOUT"),
         Key::new(
+            "stream_stall_timeout",
+            form::SECONDS,
+            Some("60"),
+            "How long a handler that answers in parts waits for a client that takes none of them; \
+             then the stream is ended. Not known to TorchServe.",
+            |draft, text| seconds(text).map(|it| draft.config.stream_stall_timeout = it),
+        )
+        .env("TS_STREAM_STALL_TIMEOUT"),
+        Key::new(
             "decode_input_request",
             form::BOOLEAN,
             Some("true"),
