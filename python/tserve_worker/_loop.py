@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tserve_worker._context import RequestProcessor
 from tserve_worker._loader import LoadedModel, load_model
 from tserve_worker._reply import ReplyChannel
-from tserve_worker.errors import InvalidReplyError, PredictionException
+from tserve_worker.errors import ClientGoneError, InvalidReplyError, PredictionException
 
 if TYPE_CHECKING:
     from tserve_worker._control import Control, LoadRequest
@@ -71,6 +71,10 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")
         raise
+    except ClientGoneError as exc:
+        logger.info("model: %s, stream stopped: %s", context.model_name, exc)
+        # Nobody reads it, but it tells the server that the batch is done.
+        channel.send_error(500, str(exc))
     except Exception as exc:
         # Whatever a handler raises is its answer to the batch, and the worker must survive it.
         code, message = explain_failure(exc, context.model_name, len(batch.ids))
@@ -99,7 +103,7 @@ def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:
     return 503, "Prediction failed"
 
 
-def _send(channel: ReplyChannel, items: list[Item]) -> None:
+def _send(channel: ReplyChannel, items: list[Item | None]) -> None:
     """Send the answers, or an error in their place when they can never fit."""
     try:
         channel.send(items)

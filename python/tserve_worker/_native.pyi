@@ -102,7 +102,7 @@ class Batch:
         """Return the number of requests."""
 
     def reply(
-        self, code: int, message: str, items: Sequence[_Item] | None, last: bool = True
+        self, code: int, message: str, items: Sequence[_Item | None] | None, last: bool = True
     ) -> None:
         """Send answers straight into the reply area; wait while it is full.
 
@@ -113,11 +113,14 @@ class Batch:
             code: 200, or the code of the failure that befell the whole batch.
             message: What to say about ``code``.
             items: For request 0, 1, ... its payload, HTTP status, reason phrase (None for the
-                default one) and response headers; None for no items.
-            last: Whether the batch is answered with this; False to send more later.
+                default one) and response headers, or None for nothing; None for no items.
+            last: Whether the batch is answered with this; False to send more later. Then it also
+                waits while the server is more than 1 MiB or 16 replies behind.
 
         Raises:
             ReplyTooLarge: The reply area is too small; the batch can still be answered.
+            BrokenPipeError: ``last`` is False and nobody waits for more of this batch; it is still
+                to be answered.
             LinkClosed: The server does not listen any more.
             RuntimeError: The batch was answered already.
             TypeError: A payload, header or phrase is of the wrong type.

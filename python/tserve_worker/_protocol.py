@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 Item = tuple["bytes | bytearray | str", int, "str | None", dict[str, str]]
@@ -29,10 +30,15 @@ class Batch(Protocol):
     def data(self) -> list[Row]:
         """Inputs, one dict per request: what the handler gets as ``data``."""
 
-    def reply(self, code: int, message: str, items: list[Item] | None, last: bool = True) -> None:
+    def reply(
+        self, code: int, message: str, items: Sequence[Item | None] | None, last: bool = True
+    ) -> None:
         """Send the answers of all requests, or with ``items=None`` one error for all of them.
 
+        With ``last=False`` it is a part of the answers; a request with ``None`` gets none.
+
         Raises:
+            BrokenPipeError: ``last`` is False and no client waits for more; nothing was sent.
             OverflowError: the frame can never fit the reply area; nothing was sent.
         """
 

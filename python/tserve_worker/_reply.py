@@ -9,12 +9,13 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tserve_worker.errors import InvalidReplyError
+from tserve_worker.errors import ClientGoneError, InvalidReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tserve_worker._context import Context, RequestProcessor
     from tserve_worker._protocol import Batch, Item
@@ -35,15 +36,16 @@ class ReplyChannel:
         self._batch = batch
         self._context = context
 
-    def encode(self, result: object) -> list[Item]:
+    def encode(self, result: object) -> list[Item | None]:
         """Turn what the handler returned into one answer per request.
 
         Raises:
             InvalidReplyError: the result cannot be sent.
         """
-        return self._items(check_result(result, len(self._batch.ids)), streaming=False)
+        values = check_result(result, len(self._batch.ids))
+        return self._items(enumerate(values), streaming=False)
 
-    def send(self, items: list[Item]) -> None:
+    def send(self, items: Sequence[Item | None]) -> None:
         """Send all answers, which ends the batch.
 
         Raises:
@@ -51,30 +53,33 @@ class ReplyChannel:
         """
         self._batch.reply(200, SUCCESS, items)
 
-    def send_part(self, part: Any, request_ids: Iterable[int], code: int, message: str) -> None:
-        """Send one chunk for every request of the batch; more will follow.
+    def send_part(
+        self, part: Any, request_ids: Mapping[int, str] | Iterable[int], code: int, message: str
+    ) -> None:
+        """Send one chunk for requests of the batch; more will follow.
+
+        It returns when the chunk is on its way. While a client does not keep up, it waits.
 
         Args:
             part: indexable by the keys of ``request_ids``.
-            request_ids: indexes, normally those of ``context.request_ids``.
+            request_ids: normally ``context.request_ids``. A part of it, or a map with other keys
+                to some of its ids, sends to those requests only.
             code: 200, or the status that fails the whole batch.
             message: what the client reads when ``code`` is not 200.
 
         Raises:
-            InvalidReplyError: a chunk cannot be sent, or requests of the batch are left out.
+            InvalidReplyError: a chunk cannot be sent, or a request is not of this batch.
+            ClientGoneError: no client of the batch waits for more; nothing was sent.
         """
-        if code != 200:
-            self._batch.reply(code, message, None)
-            return
-        indexes = list(request_ids)
-        if sorted(indexes) != sorted(self._batch.ids):
-            raise InvalidReplyError(
-                503,
-                "number of batch response mismatched",
-                f"chunks for requests {indexes} in a batch of {len(self._batch.ids)}",
-            )
-        values = [part[index] for index in sorted(indexes)]
-        self._batch.reply(200, message, self._items(values, streaming=True), last=False)
+        try:
+            if code != 200:
+                self._batch.reply(code, message, None, last=False)
+            else:
+                values = self._by_index(part, request_ids)
+                items = self._items(values, streaming=True)
+                self._batch.reply(200, message, items, last=False)
+        except BrokenPipeError as exc:
+            raise ClientGoneError("every client of this batch is gone") from exc
 
     def send_error(self, code: int, message: str) -> None:
         """Fail every request of the batch."""
@@ -84,17 +89,41 @@ class ReplyChannel:
         """Refuse: in TorchServe this broke the worker's connection, which nobody can want."""
         raise RuntimeError("the link to the server belongs to the worker")
 
-    def _items(self, values: list[Any], *, streaming: bool) -> list[Item]:
-        """Encode one value per request and put status and headers beside it."""
+    def _by_index(
+        self, part: Any, request_ids: Mapping[int, str] | Iterable[int]
+    ) -> list[tuple[int, Any]]:
+        """Pick the value of each request that gets one, with the request's place in the batch."""
+        ids = self._batch.ids
+        if request_ids == ids:
+            return [(index, part[index]) for index in ids]
+        if isinstance(request_ids, Mapping):
+            places = {request_id: index for index, request_id in ids.items()}
+            chosen = [(places.get(request_ids[key]), key) for key in request_ids]
+        else:
+            chosen = [(key if key in ids else None, key) for key in request_ids]
+        values = []
+        for index, key in chosen:
+            if index is None:
+                raise InvalidReplyError(
+                    503,
+                    "number of batch response mismatched",
+                    f"chunk {key!r} is for no request of this batch of {len(ids)}",
+                )
+            values.append((index, part[key]))
+        return values
+
+    def _items(self, values: Iterable[tuple[int, Any]], *, streaming: bool) -> list[Item | None]:
+        """Encode values by the places of their requests, and put status and headers beside them."""
         processors = self._context.request_processor
         criteria = self._context.stopping_criteria
-        items = []
-        for index, value in enumerate(values):
+        items: list[Item | None] = [None] * len(self._batch.ids)
+        for index, value in values:
             body = encode(value)
             processor = processors[index]
             headers = processor.get_response_headers()
             mark_stream(headers, value, streaming, criterion_for(criteria, index))
-            items.append((body, *check_status(processor, index), check_headers(headers, index)))
+            status, phrase = check_status(processor, index)
+            items[index] = (body, status, phrase, check_headers(headers, index))
         return items
 
 

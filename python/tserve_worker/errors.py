@@ -1,6 +1,7 @@
 """Errors of the worker.
 
     WorkerError                     anything the worker itself refuses
+    ├── ClientGoneError             nobody waits for more chunks of a stream (a ConnectionError)
     ├── ControlError                the server sent a control message that makes no sense
     ├── HandlerNotFoundError        no module answers to the handler's name (also an ImportError)
     ├── InvalidHandlerError         the module has no usable entry point (also a ValueError)
@@ -15,6 +16,14 @@ from __future__ import annotations
 
 class WorkerError(Exception):
     """Base of everything the worker itself refuses."""
+
+
+class ClientGoneError(WorkerError, ConnectionError):
+    """Nobody waits for more chunks of this batch: its clients are gone, or had too long.
+
+    ``send_intermediate_predict_response`` raises it so that a handler stops. A handler may let it
+    pass, catch it to clean up, or go on and return as usual; nobody sees the result.
+    """
 
 
 class ControlError(WorkerError):

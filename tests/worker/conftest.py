@@ -26,15 +26,20 @@ class FakeBatch:
         self.ids = {index: f"id-{index}" for index in range(len(rows))}
         self.replies: list[dict[str, Any]] = []
         self.limit: int | None = None
+        # After so many parts every client is gone.
+        self.wanted_parts: int | None = None
 
     def reply(self, code: int, message: str, items: Any, last: bool = True) -> None:
         if self.limit is not None and items and sum(len(item[0]) for item in items) > self.limit:
             raise OverflowError(f"reply exceeds {self.limit} bytes")
+        if not last and self.wanted_parts == len(self.replies):
+            raise BrokenPipeError("nobody waits")
         if items is not None:
             assert len(items) == len(self.data)
+            assert not last or None not in items
             items = [
-                (bytes(encoded(body)), status, phrase, dict(headers))
-                for body, status, phrase, headers in items
+                item and (bytes(encoded(item[0])), item[1], item[2], dict(item[3]))
+                for item in items
             ]
         self.replies.append({"code": code, "message": message, "items": items, "last": last})
 
@@ -72,13 +77,17 @@ class Served:
         self.context: Any = model.context
 
     def ask(
-        self, *rows: Any, headers: list[dict[str, Any]] | None = None, limit: int | None = None
+        self,
+        *rows: Any,
+        headers: list[dict[str, Any]] | None = None,
+        limit: int | None = None,
+        wanted_parts: int | None = None,
     ) -> FakeBatch:
         """Send one batch; anything but a dict is a ``body``."""
         batch = FakeBatch(
             *(row if isinstance(row, dict) else {"body": row} for row in rows), headers=headers
         )
-        batch.limit = limit
+        batch.limit, batch.wanted_parts = limit, wanted_parts
         _loop.answer(batch, self.model)
         return batch
 

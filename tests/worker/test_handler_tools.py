@@ -305,6 +305,50 @@ def test_stream_that_breaks_ends_with_an_error(serve: Callable[..., Any]) -> Non
     assert [reply["code"] for reply in batch.replies] == [200, 200, 503]
 
 
+def test_stream_without_clients_stops_the_handler(serve: Callable[..., Any]) -> None:
+    served = serve("s.py", {"s.py": STREAMER})
+    batch = served.ask("x", wanted_parts=1)
+    assert [reply["last"] for reply in batch.replies] == [False, True]
+    assert batch.replies[1]["items"] is None
+    assert served.ask("x").replies[2]["items"][0][0] == b"end"
+
+
+CHOOSER = """
+from ts.handler_utils.utils import send_intermediate_predict_response
+def handle(data, context):
+    if data is None:
+        return None
+    ids = context.request_ids
+    send_intermediate_predict_response({1: "one"}, {1: ids[1]}, "", 200, context)
+    send_intermediate_predict_response(["two"], {0: ids[2]}, "", 200, context)
+    if data[0]["body"] == "fail":
+        send_intermediate_predict_response({}, ids, "no more", 507, context)
+    if data[0]["body"] == "stranger":
+        send_intermediate_predict_response(["?"], {0: "another id"}, "", 200, context)
+    return ["end"] * len(data)
+"""
+
+
+def test_chunks_may_be_for_some_requests_only(serve: Callable[..., Any]) -> None:
+    batch = serve("s.py", {"s.py": CHOOSER}).ask("x", "y", "z")
+    bodies = [[item and item[0] for item in reply["items"]] for reply in batch.replies]
+    assert bodies == [[None, b"one", None], [None, None, b"two"], [b"end"] * 3]
+    headers = [item[3] for item in batch.replies[2]["items"]]
+    assert [it.get("ts_stream_next") for it in headers] == [None, "false", "false"]
+
+
+def test_chunk_with_an_error_fails_the_batch_and_leaves_it_to_end(
+    serve: Callable[..., Any],
+) -> None:
+    batch = serve("s.py", {"s.py": CHOOSER}).ask("fail", "y", "z")
+    assert [(it["code"], it["last"]) for it in batch.replies[2:]] == [(507, False), (200, True)]
+
+
+def test_chunk_for_a_stranger_fails_the_batch(serve: Callable[..., Any]) -> None:
+    batch = serve("s.py", {"s.py": CHOOSER}).ask("stranger", "y", "z")
+    assert [reply["code"] for reply in batch.replies] == [200, 200, 503]
+
+
 def test_only_the_first_rank_sends_chunks(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

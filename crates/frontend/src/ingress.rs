@@ -1,7 +1,9 @@
 //! Sockets of all protocols: binding, accepting, TLS. Knows no protocol.
 
+mod reset;
 mod tls;
 
+pub use self::reset::Reset;
 pub use self::tls::{TlsError, acceptor, is_handshake};
 
 use std::io;

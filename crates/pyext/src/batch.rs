@@ -91,10 +91,10 @@ impl Batch {
         items: Option<Vec<Bound<'_, PyAny>>>,
         last: bool,
     ) -> PyResult<()> {
-        let answers: Vec<Answer<'_>> = items
+        let answers: Vec<Option<Answer<'_>>> = items
             .unwrap_or_default()
             .iter()
-            .map(Answer::extract)
+            .map(|item| (!item.is_none()).then(|| Answer::extract(item)).transpose())
             .collect::<PyResult<_>>()?;
         if answers.len() > self.size {
             return Err(PyValueError::new_err(format!(
@@ -103,13 +103,16 @@ impl Batch {
                 self.size
             )));
         }
-        let headers: Vec<Vec<(&str, &str)>> = answers
-            .iter()
-            .map(Answer::header_pairs)
+        let given = (0_u32..)
+            .zip(&answers)
+            .filter_map(|(index, answer)| Some((index, answer.as_ref()?)));
+        let headers: Vec<Vec<(&str, &str)>> = given
+            .clone()
+            .map(|(_, answer)| answer.header_pairs())
             .collect::<PyResult<_>>()?;
-        let items: Vec<ReplyItemRef<'_>> = (0_u32..)
-            .zip(answers.iter().zip(&headers))
-            .map(|(index, (answer, headers))| answer.item(index, headers))
+        let items: Vec<ReplyItemRef<'_>> = given
+            .zip(&headers)
+            .map(|((index, answer), headers)| answer.item(index, headers))
             .collect::<PyResult<_>>()?;
         self.send(py, code, message, &items, last)
     }

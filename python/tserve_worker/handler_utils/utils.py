@@ -31,19 +31,22 @@ def import_class(class_name: str, module_prefix: str | None = None) -> Any:
 def send_intermediate_predict_response(
     ret: Any, req_id_map: dict[int, str] | None, message: str, code: int, context: Any
 ) -> None:
-    """Send one chunk to every request of the batch; the handler's result is the last chunk.
+    """Send one chunk to requests of the batch; the handler's result is the last chunk.
 
-    In a process of a group only the first rank sends.
+    It returns when the chunk is on its way, and waits while a client does not keep up. In a process
+    of a group only the first rank sends.
 
     Args:
         ret: chunks, indexable by the keys of ``req_id_map``; each what a result may be.
-        req_id_map: ``context.request_ids``.
+        req_id_map: ``context.request_ids``, or a part of it.
         message: what clients read when ``code`` is not 200.
         code: 200, or the status that fails the batch.
         context: the context of the call.
 
     Raises:
         InvalidReplyError: a chunk cannot be sent; raised out of the handler it fails the batch.
+        ClientGoneError: no client of the batch waits for more. A handler that lets it pass just
+            stops; the worker serves on.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return

@@ -5,6 +5,7 @@
 //! there is a loop of our own.
 
 mod intake;
+mod streaming;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -27,7 +28,8 @@ use super::routes::{self, Call, Payload};
 use super::target::Target;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
-use crate::service::PendingReply;
+use crate::ingress::Reset;
+use crate::service::{Begun, PendingReply};
 use crate::telemetry::AccessLine;
 
 /// Memory for bodies and replies that is kept between requests.
@@ -57,7 +59,7 @@ pub(super) async fn serve<S>(
     remote: String,
     shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Reset + Unpin + Send,
 {
     let mut stopping = shutdown.clone();
     let connection = Connection {
@@ -128,7 +130,7 @@ impl Exchange {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     async fn run(mut self) {
         loop {
             match self.exchange().await {
@@ -184,18 +186,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             _ => 0,
         };
         let response = match self.answer(place, &exchange) {
-            Ok(Answer::Now(response)) => response,
+            Ok(Answer::Now(response)) => Some(response),
             Ok(Answer::Later(work)) => {
                 self.flush().await?;
-                work.await
+                Some(work.await)
             }
             Ok(Answer::Reply(pending)) => {
                 self.flush().await?;
-                self.await_reply(pending).await?
+                match self.await_reply(pending).await? {
+                    Ok(Begun::Whole(reply)) => Some(Response::reply(reply)),
+                    Ok(Begun::Stream(stream)) => {
+                        self.send_stream(*stream, &exchange, has_head).await?;
+                        None
+                    }
+                    Err(error) => Some(Response::error(&error)),
+                }
             }
-            Err(error) => Response::error(&error),
+            Err(error) => Some(Response::error(&error)),
         };
-        self.send(&response, &exchange, has_head, false).await?;
+        if let Some(response) = response {
+            self.send(&response, &exchange, has_head, false).await?;
+        }
         self.wire.buffer.consume(used);
         if self.body.capacity() > KEPT_MEMORY {
             self.body = Vec::new();
@@ -242,22 +253,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Waits for a model. A client that leaves meanwhile cancels its request.
-    async fn await_reply(&mut self, mut pending: PendingReply) -> Result<Response, End> {
+    async fn await_reply(
+        &mut self,
+        mut pending: PendingReply,
+    ) -> Result<Result<Begun, Error>, End> {
         let wire = &mut self.wire;
-        let mut reply = pin!(pending.wait());
+        let mut reply = pin!(pending.begin());
         let mut has_ended = false;
-        let outcome = poll_fn(|context| {
+        poll_fn(|context| {
             if let Poll::Ready(outcome) = reply.as_mut().poll(context) {
                 return Poll::Ready(Ok(outcome));
             }
             wire.poll_gone(context, &mut has_ended)
                 .map(|()| Err(End::Gone))
         })
-        .await?;
-        Ok(match outcome {
-            Ok(reply) => Response::reply(reply),
-            Err(error) => Response::error(&error),
-        })
+        .await
     }
 
     /// Queues a response behind earlier ones and logs it; a large one is written at once.

@@ -5,10 +5,12 @@ use serde::Serialize;
 
 use crate::config::Cors;
 use crate::error::Error;
-use crate::service::{InferenceReply, StatusReply};
+use crate::service::{InferenceReply, ReplyStream, StatusReply};
 
 /// Content type of everything the server itself says.
 const JSON: &str = "application/json";
+/// Content type of server-sent events.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 /// Headers of every answer that never change.
 const CACHE_HEADERS: &[u8] = b"Pragma: no-cache\r\n\
     Cache-Control: no-cache; no-store, must-revalidate, private\r\n\
@@ -23,6 +25,24 @@ const RESERVED: [&str; 7] = [
     "connection",
     "transfer-encoding",
 ];
+
+/// How an error is told to clients.
+#[derive(Serialize)]
+pub(super) struct ErrorObject {
+    code: u16,
+    r#type: &'static str,
+    message: String,
+}
+
+impl ErrorObject {
+    pub(super) fn new(error: &Error) -> Self {
+        Self {
+            code: error.code().http(),
+            r#type: error.wire_name(),
+            message: error.to_string(),
+        }
+    }
+}
 
 /// An answer before it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,24 +72,11 @@ impl Response {
 
     /// An error object.
     pub(super) fn error(error: &Error) -> Self {
-        #[derive(Serialize)]
-        struct ErrorObject<'a> {
-            code: u16,
-            r#type: &'a str,
-            message: String,
-        }
         let code = error.code().http();
         if !is_final_status(code) {
             return Self::error(&impossible_status(code));
         }
-        Self::json(
-            code,
-            &ErrorObject {
-                code,
-                r#type: error.wire_name(),
-                message: error.to_string(),
-            },
-        )
+        Self::json(code, &ErrorObject::new(error))
     }
 
     /// A status object.
@@ -104,6 +111,23 @@ impl Response {
             headers: reply.headers,
             body: reply.body,
         }
+    }
+
+    /// The head of a handler's reply in parts; as server-sent events if `as_events`, whatever type
+    /// the handler has set.
+    pub(super) fn stream(stream: &mut ReplyStream, as_events: bool) -> Self {
+        let mut response = Self::reply(InferenceReply {
+            status: stream.status,
+            phrase: stream.phrase.take(),
+            headers: std::mem::take(&mut stream.headers),
+            body: Bytes::new(),
+        });
+        if as_events && response.content_type.is_none() {
+            let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+            response.headers.retain(|(name, _)| !is_type(name));
+            response.content_type = Some(EVENT_STREAM);
+        }
+        response
     }
 
     /// A JSON document under the status and headers of a handler's reply.
@@ -143,6 +167,34 @@ impl Response {
         cors: &CorsHeaders,
         closes: bool,
     ) {
+        self.write_fields(out, request_id, cors);
+        if !self.is_bodiless() {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(self.body.len()).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        push_end(out, closes);
+    }
+
+    /// Writes the head of a response whose body comes in parts: in chunks, or until the connection
+    /// is closed.
+    pub(super) fn write_stream_head(
+        &self,
+        out: &mut Vec<u8>,
+        request_id: Option<&str>,
+        cors: &CorsHeaders,
+        is_chunked: bool,
+        closes: bool,
+    ) {
+        self.write_fields(out, request_id, cors);
+        if is_chunked && !self.is_bodiless() {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        push_end(out, closes);
+    }
+
+    /// Writes the status line and all headers that do not depend on how the body is sent.
+    fn write_fields(&self, out: &mut Vec<u8>, request_id: Option<&str>, cors: &CorsHeaders) {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
         out.push(b' ');
@@ -175,16 +227,6 @@ impl Response {
         }
         cors.write(out, &self.headers);
         out.extend_from_slice(CACHE_HEADERS);
-        if !self.is_bodiless() {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(self.body.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(if closes {
-            b"connection: close\r\n\r\n"
-        } else {
-            b"connection: keep-alive\r\n\r\n"
-        });
     }
 }
 
@@ -228,6 +270,14 @@ impl CorsHeaders {
             }
         }
     }
+}
+
+fn push_end(out: &mut Vec<u8>, closes: bool) {
+    out.extend_from_slice(if closes {
+        b"connection: close\r\n\r\n"
+    } else {
+        b"connection: keep-alive\r\n\r\n"
+    });
 }
 
 fn is_final_status(status: u16) -> bool {

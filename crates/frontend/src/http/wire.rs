@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use super::limits::{Limits, Pace};
+use crate::ingress::Reset;
 
 /// First size of a read buffer; most requests fit.
 const USUAL_BUFFER: usize = 4096;
@@ -134,6 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The limits of this connection.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Sets the window in which bodies and replies must move; returns the old one.
+    pub(super) fn set_progress(&mut self, window: Duration) -> Duration {
+        std::mem::replace(&mut self.limits.progress, window)
     }
 
     /// Reads some bytes into the buffer, until `deadline` or until `stop` is done.
@@ -279,6 +285,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let pace = pace.get_or_insert_with(|| Pace::start(&self.limits));
         self.watchdog.set(pace.deadline());
         self.watchdog.poll_expired(context).map(Err)
+    }
+
+    /// Closes at once, so that the client sees a broken connection and not the end of a message.
+    pub(super) fn abort(&self)
+    where
+        S: Reset,
+    {
+        self.stream.reset_on_close();
     }
 
     /// Closes without a reset: ends the own half, then reads what the client still sends until it

@@ -17,6 +17,7 @@ use super::super::target::Target;
 use super::super::wire::WireError;
 use super::{Connection, End};
 use crate::error::Error;
+use crate::ingress::Reset;
 use crate::service::ServedModel;
 
 /// Longest body that stays in the read buffer; longer ones have a place of their own.
@@ -72,7 +73,7 @@ impl Place {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     /// Waits for a whole head; returns its length in the buffer.
     pub(super) async fn read_head(&mut self) -> Result<usize, Failure> {
         let mut scanner = HeadScanner::default();
