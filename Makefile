@@ -139,11 +139,38 @@ conformance: $(VENV)/.release $(VENV)/.torch ## Run the conformance recording, w
 	$(CONFORMANCE_RUN) --version-string "$$($(VENV)/bin/tserve --version | awk '{print $$NF}')" \
 	  --compare $(CONFORMANCE)/golden.json.gz .bench/conformance.json
 
-.PHONY: bench
-bench: $(VENV)/.release $(VENV)/.torch reference ## Load the real binary and TorchServe side by side
+# What the benchmarks run: release builds of the server and the load generator.
+.PHONY: bench-build
+bench-build: $(VENV)/.release $(VENV)/.torch
 	cargo build --locked --release --package tserve-loadgen
-	$(VENV)/bin/python benches/run.py --tserve $(VENV)/bin/tserve --reference $(REFERENCE) \
-	  --loadgen $(TARGET)/release/tserve-loadgen $(BENCH_ARGS)
+
+# The peers; what does not install here is left out of the comparison with a line that says so.
+.PHONY: bench-peers
+bench-peers: $(VENV)/.torch optional-reference
+	$(VENV)/bin/python benches/run.py install
+
+BENCH = $(VENV)/bin/python benches/run.py
+BENCH_OPTIONS = --reference $(REFERENCE) --loadgen $(TARGET)/release/tserve-loadgen $(BENCH_ARGS)
+
+.PHONY: bench
+bench: bench-build bench-peers ## tserve and its peers under the same loads: table, plot, verdicts
+	$(BENCH) compare $(BENCH_OPTIONS)
+
+.PHONY: bench-open
+bench-open: bench-build ## Open loop at 70 % of the own capacity for five minutes
+	$(BENCH) open $(BENCH_OPTIONS)
+
+.PHONY: bench-idle
+bench-idle: bench-build ## Memory and readiness of an idle server, and with 50 models
+	$(BENCH) idle $(BENCH_OPTIONS)
+
+.PHONY: bench-scaling
+bench-scaling: bench-build ## Throughput with 1, 2, 4, 8 workers of a sleeping handler
+	$(BENCH) scaling $(BENCH_OPTIONS)
+
+.PHONY: bench-locust
+bench-locust: bench-build bench-peers ## benches/locustfile.py against a server of its own, half a minute
+	$(BENCH) locust $(BENCH_OPTIONS)
 
 .PHONY: bench-micro
 bench-micro: toolchain ## Criterion benchmarks of queue, rings and arena

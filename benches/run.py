@@ -1,193 +1,234 @@
-"""Loads the real tserve and the real TorchServe with the same archives, side by side.
+"""Measures tserve and its peers; `make bench` and its siblings call this.
 
-    python benches/run.py --tserve PATH --reference ENVIRONMENT --loadgen PATH
-    make bench BENCH_ARGS='--rounds 5 --connections 1,16,64'
+    python benches/run.py compare             # tserve, peers and the C floor in turn
+    python benches/run.py open                # 70 % of the own capacity, five minutes, open loop
+    python benches/run.py idle                # memory and readiness without load
+    python benches/run.py scaling             # 1, 2, 4, 8 workers of a sleeping handler
+    python benches/run.py locust              # benches/locustfile.py against tserve
+    python benches/run.py report              # the table and the picture once more
 
-Within a round every server gets its turn, so that a slow minute of the machine hits both; the
-figures are medians over the rounds. README.md says what is measured and how.
+Every command adds to one file of results and writes the report anew. README.md says what is
+measured and how.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+from measure import compare, idle, install, locust, open_loop, report, scaling
+from measure.load import Failed
+from measure.peers import Compatible, Floor, Mosec, Peer, TorchServe, Triton
+from measure.results import FLOOR, OURS, Results
+from measure.targets import verdicts
+from measure.workloads import ALL, BY_NAME, Prepared
 
-from harness.archives import build_archive  # noqa: E402
-from harness.server import Server  # noqa: E402
-
-# The promise of the project: with a no-op handler, one worker and 64 connections.
-PROMISED_RATIO = 5.0
-
-SCENARIOS = {
-    "noop": {"settings": {"minWorkers": 1, "maxWorkers": 1}, "body_bytes": 1024},
-    "batched": {
-        "settings": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 32, "maxBatchDelay": 2},
-        "body_bytes": 1024,
-    },
-    "megabyte": {"settings": {"minWorkers": 1, "maxWorkers": 1}, "body_bytes": 1 << 20},
-}
+REPOSITORY = Path(__file__).resolve().parents[1]
+BENCH = REPOSITORY / ".bench"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+PLOT = Path(__file__).resolve().parent / "measure" / "plot.py"
 
 
-def prepared(folder: Path, command: list[str], scenario: str) -> Server:
-    """A server with one no-op model of one worker."""
-    server = Server(
-        folder,
-        command=command,
-        models=[f"{scenario}.mar"],
-        config={"job_queue_size": 1000},
-        flags=["--ncs", "--disable-token-auth"],
-    )
-    build_archive(
-        server.store, scenario, handler="noop.py", settings=SCENARIOS[scenario]["settings"]
-    )
+def known_servers(options: argparse.Namespace) -> list[Peer]:
+    """Ours first, then the peers, then the floor."""
+    reference = Path(options.reference).resolve() / "bin" / "torchserve"
+    others = dict(text.split("=", 1) for text in options.server)
+    return [
+        Compatible(OURS, str(Path(options.tserve).resolve())),
+        *(Compatible(name, command) for name, command in others.items()),
+        TorchServe("torchserve", str(reference)),
+        Mosec("mosec", install.python_of(options.environments, "mosec")),
+        Triton("triton", install.python_of(options.environments, "triton")),
+        Floor(FLOOR, options.work),
+    ]
+
+
+def chosen_servers(options: argparse.Namespace, results: Results) -> list[Peer]:
+    """Those asked for that are installed; says which are left out."""
+    wanted = options.servers.split(",") if options.servers else None
+    chosen = []
+    results.data["left_out"] = {}
+    for server in known_servers(options):
+        if wanted and server.name not in wanted:
+            continue
+        if why := server.missing():
+            print(f"left out: {server.name}: {why}", flush=True)
+            results.data["left_out"][server.name] = why
+            continue
+        chosen.append(server)
+        results.data["servers"][server.name] = {
+            "version": server.version(),
+            "is_peer": not isinstance(server, Floor) and type(server) is not Compatible,
+        }
+    return chosen
+
+
+def ours(options: argparse.Namespace, results: Results) -> Compatible:
+    """Only tserve."""
+    server = Compatible(OURS, str(Path(options.tserve).resolve()))
+    if why := server.missing():
+        raise Failed(why)
+    results.data["servers"].setdefault(OURS, {"version": server.version(), "is_peer": False})
     return server
 
 
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
-    """Starts it, checks that it answers, stops it."""
-    try:
-        server.start(seconds=120)
-        answer = server.predict(server.models[0].removesuffix(".mar"), b"x")
-        assert (answer.status, answer.body) == (200, b"ok"), answer
-        yield server
-    finally:
-        server.stop()
+def run_compare(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    names = options.workloads.split(",")
+    plan = compare.Plan(
+        servers=chosen_servers(options, results),
+        workloads=[workload for workload in ALL if workload.name in names],
+        connections=[int(count) for count in options.connections.split(",") if count],
+        rounds=options.rounds,
+        seconds=options.seconds,
+        warm_up=options.warm_up,
+        retries=options.retries,
+        loadgen=options.loadgen,
+    )
+    compare.compare(plan, prepared, results, options.out)
 
 
-def cpu_seconds(server: Server) -> float:
-    """CPU time that all processes of the server have used."""
-    ticks = 0
-    for pid in server.processes():
-        try:
-            fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def run_open(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    plan = open_loop.OpenPlan(
+        seconds=options.seconds,
+        capacity_seconds=options.capacity_seconds,
+        warm_up=options.warm_up,
+        share=options.share,
+        arrivals=options.arrivals,
+        loadgen=options.loadgen,
+    )
+    server = ours(options, results)
+    for name in options.workloads.split(","):
+        open_loop.run(server, BY_NAME[name], plan, prepared, results)
+        results.save(options.out)
 
 
-def measure(options: argparse.Namespace, server: Server, scenario: str, connections: int) -> dict:
-    """One run of the load generator; its report and the server's CPU time per request."""
-    body = server.folder / "body.bin"
-    body.write_bytes(bytes(SCENARIOS[scenario]["body_bytes"]))
-    words = [
-        options.loadgen,
-        *("--address", f"127.0.0.1:{server.port}", "--path", f"/predictions/{scenario}"),
-        *("--body", body, "--expect", "ok", "--connections", str(connections)),
-        *("--seconds", str(options.seconds), "--warm-up", str(options.warm_up)),
-    ]
-    before = cpu_seconds(server)
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
-    report = json.loads(done.stdout)
-    share = options.seconds / (options.seconds + options.warm_up)
-    used = (cpu_seconds(server) - before) * share
-    report["cpu_us"] = used / max(1, report["requests"]) * 1e6
-    return report
+def run_idle(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    server = ours(options, results)
+    print(f"idle: {options.starts} starts, then {options.models} models", flush=True)
+    found = idle.starts(server, prepared, options.starts)
+    if options.models:
+        found.update(idle.models(server, prepared, options.models))
+    results.data["idle"] = [found]
 
 
-def visit(
-    options: argparse.Namespace, command: list[str], scenario: str, connections: list[int]
-) -> Iterator[tuple[int, dict]]:
-    """Starts one server and measures it at every number of connections."""
-    with (
-        tempfile.TemporaryDirectory(prefix="tserve-bench-") as folder,
-        running(prepared(Path(folder), command, scenario)) as server,
-    ):
-        for count in connections:
-            yield count, measure(options, server, scenario, count)
+def run_scaling(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    server = ours(options, results)
+    counts = [int(count) for count in options.workers.split(",")]
+    if not options.append:
+        results.data["scaling"] = []
+    for number in range(options.rounds):
+        print(f"scaling: round {number + 1} of {options.rounds}", flush=True)
+        found = scaling.run(server, prepared, options.loadgen, counts, options.seconds)
+        results.data["scaling"] += found
+        results.save(options.out)
 
 
-def in_words(cell: dict) -> str:
-    p50, p99 = cell["p50_us"] / 1e3, cell["p99_us"] / 1e3
-    return f"{cell['rps']:,.0f} req/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+def run_locust(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    python = install.python_of(options.environments, "tools")
+    server = ours(options, results)
+    locust.run(server, prepared, options.loadgen, python, options.users, options.seconds)
 
 
-def median(cells: list[dict], key: str) -> float:
-    return statistics.median(cell[key] for cell in cells)
+COMMANDS = {
+    "compare": run_compare,
+    "open": run_open,
+    "idle": run_idle,
+    "scaling": run_scaling,
+    "locust": run_locust,
+}
 
 
-def table(results: dict[tuple[str, int, str], list[dict]]) -> tuple[str, bool]:
-    """The figures as Markdown, and whether the promise is kept."""
-    lines = [
-        "| model | connections | server | req/s | p50 ms | p99 ms | CPU us/req | failed | ratio |",
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    kept = True
-    for (scenario, connections, name), cells in results.items():
-        theirs = results.get((scenario, connections, "torchserve"))
-        rps = median(cells, "rps")
-        ratio = rps / median(theirs, "rps") if theirs and name != "torchserve" else None
-        if (scenario, connections, name) == ("noop", 64, "tserve") and ratio is not None:
-            kept = ratio >= PROMISED_RATIO
-        failed = sum(cell["wrong"] + cell["broken"] for cell in cells)
-        p50, p99 = median(cells, "p50_us") / 1e3, median(cells, "p99_us") / 1e3
-        lines.append(
-            f"| {scenario} | {connections} | {name} | {rps:,.0f} | {p50:.2f} | {p99:.2f}"
-            f" | {median(cells, 'cpu_us'):.0f} | {failed} | {f'{ratio:.1f}x' if ratio else ''} |"
-        )
-    return "\n".join(lines), kept
+def draw(options: argparse.Namespace) -> Path | None:
+    """The picture, where matplotlib is installed."""
+    if options.no_picture:
+        return None
+    picture: Path = options.out.with_suffix(".png")
+    tools = install.python_of(options.environments, "tools")
+    python = str(tools) if tools.exists() else sys.executable
+    done = subprocess.run(
+        [python, str(PLOT), str(options.out), str(picture)],
+        check=False,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        print(f"no picture: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        return None
+    return picture
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tserve", required=True, help="the tserve binary, release build")
-    parser.add_argument(
-        "--reference", help="environment of the real TorchServe; left out if absent"
-    )
-    parser.add_argument("--loadgen", required=True, help="the tserve-loadgen binary, release build")
-    parser.add_argument("--scenarios", default="noop,batched,megabyte")
-    parser.add_argument("--connections", default="1,64")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--warm-up", type=float, default=2)
-    parser.add_argument("--json", type=Path, help="file for every single measurement")
+    common = argparse.ArgumentParser(add_help=False)
+    add = common.add_argument
+    add("--tserve", default=Path(sys.executable).parent / "tserve", help="release build")
+    add("--loadgen", type=Path, default=TARGET / "release" / "tserve-loadgen")
+    add("--reference", default=REPOSITORY / ".venv-reference", help="environment of TorchServe")
+    add("--environments", type=Path, default=BENCH / "peers", help="where the peers are installed")
+    add("--work", type=Path, default=BENCH / "work", help="bodies, archives, the C floor")
+    add("--out", type=Path, default=BENCH / "results.json", help="the file of results")
+    add("--strict", action="store_true", help="end with status 1 when a target is missed")
+    add("--no-picture", action="store_true", help="only the table")
+    also = "one more server with TorchServe's command line, such as another build"
+    add("--server", action="append", default=[], metavar="NAME=COMMAND", help=also)
+    add("--warm-up", type=float, default=2)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("compare", parents=[common], help="all servers in turn")
+    one.add_argument("--servers", help="names, with commas; all that are installed by default")
+    one.add_argument("--workloads", default=",".join(BY_NAME))
+    one.add_argument("--connections", default="", help="only these of each workload's")
+    one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--seconds", type=float, default=4)
+    one.add_argument("--retries", type=int, default=1, help="of a disturbed measurement")
+    one.add_argument("--append", action="store_true", help="add rounds to the file of results")
+    one = commands.add_parser("open", parents=[common], help="open loop at a share of the capacity")
+    one.add_argument("--workloads", default="noop")
+    one.add_argument("--seconds", type=float, default=300)
+    one.add_argument("--capacity-seconds", type=float, default=5)
+    one.add_argument("--share", type=float, default=0.7)
+    one.add_argument("--arrivals", choices=["poisson", "uniform"], default="poisson")
+    one = commands.add_parser("idle", parents=[common], help="memory and readiness without load")
+    one.add_argument("--starts", type=int, default=5)
+    one.add_argument("--models", type=int, default=50)
+    one = commands.add_parser("scaling", parents=[common], help="more workers, more throughput")
+    one.add_argument("--workers", default="1,2,4,8")
+    one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--seconds", type=float, default=4)
+    one.add_argument("--append", action="store_true", help="add rounds to the file of results")
+    one = commands.add_parser("locust", parents=[common], help="locustfile.py against tserve")
+    one.add_argument("--users", type=int, default=20)
+    one.add_argument("--seconds", type=float, default=30)
+    commands.add_parser("report", parents=[common], help="only the table and the picture")
+    commands.add_parser("install", parents=[common], help="install the peers")
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
-    commands = {"tserve": [str(Path(options.tserve).resolve())]}
-    if options.reference:
-        commands["torchserve"] = [str(Path(options.reference).resolve() / "bin" / "torchserve")]
-    connections = [int(number) for number in options.connections.split(",")]
-    results: dict[tuple[str, int, str], list[dict]] = {
-        (scenario, count, name): []
-        for scenario in options.scenarios.split(",")
-        for count in connections
-        for name in commands
-    }
-    for number in range(options.rounds):
-        for scenario in options.scenarios.split(","):
-            for name, command in commands.items():
-                print(f"round {number + 1} of {options.rounds}: {scenario} on {name}", flush=True)
-                for count, cell in visit(options, command, scenario, connections):
-                    results[scenario, count, name].append(cell)
-                    print(f"  {count:3} connections: {in_words(cell)}", flush=True)
-    text, kept = table(results)
-    print(f"\n{os.cpu_count()} CPUs, {platform.machine()}, Linux {platform.release()}\n\n{text}")
-    if options.json:
-        rows = [
-            {"model": key[0], "connections": key[1], "server": key[2], **cell}
-            for key, cells in results.items()
-            for cell in cells
-        ]
-        options.json.write_text(json.dumps(rows, indent=1))
-    if not kept:
-        print(f"\nless than {PROMISED_RATIO:.0f} times TorchServe's throughput (noop, 64)")
-    return 0 if kept else 1
+    if options.command == "install":
+        install.install_all(options.environments)
+        return 0
+    results = Results.load(options.out)
+    if options.command == "compare" and not options.append:
+        for section in ("servers", "cells", "failures"):
+            results.data[section] = type(results.data[section])()
+    if measure := COMMANDS.get(options.command):
+        try:
+            measure(options, Prepared(options.work), results)
+        except Failed as error:
+            print(f"failed: {error}", file=sys.stderr)
+            return 1
+        if options.command == "locust":
+            return 0
+        results.save(options.out)
+    print("\n" + report.write(results, options.out.with_suffix(".md"), draw(options)))
+    print(f"written: {options.out} and the report beside it")
+    missed = any(verdict.is_reached is False for verdict in verdicts(results))
+    return 1 if options.strict and missed else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! One thread's connections: non-blocking sockets behind one epoll instance.
+//! Keep-alive connections: non-blocking sockets behind one epoll instance per thread.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 
-use crate::histogram::Histogram;
+use crate::answer::{Progress, judge};
+use crate::tally::Tally;
 
 /// How long to wait for an answer before the connection is given up.
-const STALL: Duration = Duration::from_secs(30);
+pub(crate) const STALL: Duration = Duration::from_secs(30);
 
-/// What to send, where, and during which time answers count.
+/// What to send, where, and during which time requests count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) address: SocketAddr,
@@ -24,41 +26,29 @@ pub(crate) struct Load<'a> {
     pub(crate) end: Instant,
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Latencies of the right answers that ended between start and end.
-    pub(crate) latencies: Histogram,
-    /// Answers with another status than 200 or another body than expected.
-    pub(crate) wrong: u64,
-    /// Connections that ended or stalled before an answer was complete.
-    pub(crate) broken: u64,
-}
-
-impl Tally {
-    /// Adds another thread's.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.latencies.add(&other.latencies);
-        self.wrong += other.wrong;
-        self.broken += other.broken;
+impl Load<'_> {
+    /// Whether a moment lies in the measured time.
+    pub(crate) fn counts(&self, moment: Instant) -> bool {
+        moment >= self.start && moment < self.end
     }
 }
 
-/// One connection and the request that is under way on it.
+/// One connection and how far its request is.
 #[derive(Debug)]
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     sent_bytes: usize,
-    sent_at: Instant,
+    pub(crate) sent_at: Instant,
+    /// The parts of an answer that did not come in one piece.
     received: Vec<u8>,
 }
 
-/// What an answer turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    Incomplete,
-    Right { closes: bool },
-    Wrong { closes: bool },
+/// One thread's connections.
+pub(crate) struct Connections {
+    poll: OwnedFd,
+    pub(crate) open: Vec<Connection>,
+    events: Vec<epoll::Event>,
+    buffer: Vec<u8>,
 }
 
 impl Connection {
@@ -70,15 +60,15 @@ impl Connection {
             stream,
             sent_bytes: 0,
             sent_at: Instant::now(),
-            received: Vec::with_capacity(4096),
+            received: Vec::new(),
         })
     }
 
     /// Starts the next request.
-    fn begin(&mut self, request: &[u8]) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, request: &[u8], now: Instant) -> io::Result<()> {
         self.received.clear();
         self.sent_bytes = 0;
-        self.sent_at = Instant::now();
+        self.sent_at = now;
         self.send(request)
     }
 
@@ -96,171 +86,119 @@ impl Connection {
     }
 
     /// Reads what there is, to the end: the socket's events come once per arrival only.
-    fn receive(&mut self, expected: Option<&[u8]>) -> io::Result<Progress> {
-        let mut buffer = [0; 16 * 1024];
+    fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        expected: Option<&[u8]>,
+        tally: &mut Tally,
+    ) -> io::Result<Progress> {
         loop {
-            match self.stream.read(&mut buffer) {
+            let length = match self.stream.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(length) => {
-                    self.received.extend_from_slice(&buffer[..length]);
-                    // A short read means that nothing is left; what comes later is a new event.
-                    if length < buffer.len() {
-                        return judge(&self.received, expected);
-                    }
-                }
+                Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return judge(&self.received, expected);
+                    return Ok(Progress::Incomplete);
                 }
                 Err(error) => return Err(error),
+            };
+            // A short read means that nothing is left; what comes later is a new event.
+            let is_all = length < buffer.len();
+            let mut answer = &buffer[..length];
+            if !self.received.is_empty() || !is_all {
+                self.received.extend_from_slice(answer);
+                answer = &self.received;
+            }
+            let progress = judge(answer, expected)?;
+            match progress {
+                Progress::Wrong { .. } => tally.wrong(answer),
+                Progress::Incomplete if self.received.is_empty() => {
+                    self.received.extend_from_slice(&buffer[..length]);
+                }
+                _ => {}
+            }
+            if is_all || progress != Progress::Incomplete {
+                return Ok(progress);
             }
         }
     }
 }
 
-/// Parses what has been received of an answer. Answers without a length are not understood.
-fn judge(received: &[u8], expected: Option<&[u8]>) -> io::Result<Progress> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut answer = httparse::Response::new(&mut headers);
-    let head = match answer.parse(received).map_err(io::Error::other)? {
-        httparse::Status::Complete(head) => head,
-        httparse::Status::Partial => return Ok(Progress::Incomplete),
-    };
-    let mut length = None;
-    let mut closes = false;
-    for header in answer.headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            length = std::str::from_utf8(header.value)
-                .ok()
-                .and_then(|text| text.trim().parse::<usize>().ok());
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            closes = header.value.eq_ignore_ascii_case(b"close");
-        }
-    }
-    let length = length.ok_or_else(|| io::Error::other("an answer without content-length"))?;
-    if received.len() < head + length {
-        return Ok(Progress::Incomplete);
-    }
-    let right = answer.code == Some(200)
-        && received.len() == head + length
-        && expected.is_none_or(|body| body == &received[head..]);
-    Ok(if right {
-        Progress::Right { closes }
-    } else {
-        Progress::Wrong { closes }
-    })
-}
-
-impl Load<'_> {
-    /// Keeps `connections` requests under way until the end.
+impl Connections {
+    /// Opens as many as asked for.
     ///
     /// # Errors
-    /// The server cannot be reached; a connection that ends later is opened anew and counted.
-    pub(crate) fn run(self, connections: usize) -> io::Result<Tally> {
-        let mut tally = Tally::default();
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut open = Vec::with_capacity(connections);
-        for index in 0..connections {
-            open.push(self.connect(&poll, index)?);
+    /// The server cannot be reached.
+    pub(crate) fn open(load: &Load<'_>, count: usize) -> io::Result<Self> {
+        let mut this = Self {
+            poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            open: Vec::with_capacity(count),
+            events: Vec::with_capacity(count.max(1)),
+            buffer: vec![0; 64 * 1024],
+        };
+        for index in 0..count {
+            let connection = this.connect(load.address, index)?;
+            this.open.push(connection);
         }
-        let mut events = Vec::with_capacity(connections.max(1));
-        loop {
-            let now = Instant::now();
-            if now >= self.end {
-                return Ok(tally);
-            }
-            let left = (self.end - now).min(Duration::from_millis(500));
-            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-            events.clear();
-            match epoll::wait(&poll, spare_capacity(&mut events), Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for event in &events {
-                let index = event.data.u64() as usize;
-                match self.serve(&mut open[index], &mut tally) {
-                    Ok(true) => {}
-                    Ok(false) => open[index] = self.connect(&poll, index)?,
-                    Err(_ended) => {
-                        tally.broken += 1;
-                        open[index] = self.connect(&poll, index)?;
-                    }
-                }
-            }
-            for (index, connection) in open.iter_mut().enumerate() {
-                // Only looked at when nothing happens, so that it costs nothing under load.
-                if events.is_empty() && connection.sent_at.elapsed() > STALL {
-                    tally.broken += 1;
-                    *connection = self.connect(&poll, index)?;
-                }
-            }
-        }
+        Ok(this)
     }
 
-    fn connect(&self, poll: &rustix::fd::OwnedFd, index: usize) -> io::Result<Connection> {
-        let mut connection = Connection::open(self.address)?;
+    fn connect(&self, address: SocketAddr, index: usize) -> io::Result<Connection> {
+        let connection = Connection::open(address)?;
         let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(
-            poll,
+            &self.poll,
             &connection.stream,
             epoll::EventData::new_u64(index as u64),
             interest,
         )?;
-        connection.begin(self.request)?;
         Ok(connection)
     }
 
-    /// Moves one connection as far as it goes without waiting; false when it has to be opened anew.
-    fn serve(&self, connection: &mut Connection, tally: &mut Tally) -> io::Result<bool> {
-        connection.send(self.request)?;
-        let (closes, right) = match connection.receive(self.expected)? {
-            Progress::Incomplete => return Ok(true),
-            Progress::Right { closes } => (closes, true),
-            Progress::Wrong { closes } => (closes, false),
-        };
-        let now = Instant::now();
-        if now >= self.start && now < self.end {
-            if right {
-                tally.latencies.record(now - connection.sent_at);
-            } else {
-                tally.wrong += 1;
-            }
-        }
-        if !closes {
-            connection.begin(self.request)?;
-        }
-        Ok(!closes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(answer: &[u8], expected: Option<&[u8]>) -> Progress {
-        judge(answer, expected).expect("the answer parses")
+    /// Replaces a connection that ended.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(crate) fn reopen(&mut self, load: &Load<'_>, index: usize) -> io::Result<()> {
+        self.open[index] = self.connect(load.address, index)?;
+        Ok(())
     }
 
-    #[test]
-    fn answers_are_complete_with_their_last_byte() {
-        let answer = b"HTTP/1.1 200 \r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nok";
-        for end in 0..answer.len() {
-            assert_eq!(judged(&answer[..end], Some(b"ok")), Progress::Incomplete);
+    /// Whether the server has closed a connection that carries no request.
+    pub(crate) fn is_closed(&self, index: usize) -> bool {
+        let mut byte = [0];
+        match self.open[index].stream.peek(&mut byte) {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
         }
-        assert_eq!(
-            judged(answer, Some(b"ok")),
-            Progress::Right { closes: false }
-        );
     }
 
-    #[test]
-    fn other_bodies_and_statuses_are_wrong() {
-        let answer = b"HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nno";
-        assert_eq!(
-            judged(answer, Some(b"ok")),
-            Progress::Wrong { closes: false }
-        );
-        assert_eq!(judged(answer, None), Progress::Right { closes: false });
-        let error = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        assert_eq!(judged(error, None), Progress::Wrong { closes: true });
+    /// Waits for something to happen; writes which connections it happened to into `ready`.
+    pub(crate) fn wait(&mut self, longest: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+        let timeout = Timespec::try_from(longest).map_err(io::Error::other)?;
+        self.events.clear();
+        match epoll::wait(&self.poll, spare_capacity(&mut self.events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        ready.clear();
+        ready.extend(self.events.iter().map(|event| event.data.u64() as usize));
+        Ok(())
+    }
+
+    /// Moves one connection as far as it goes without waiting. Wrong answers are counted here.
+    ///
+    /// # Errors
+    /// The connection ended, or what came is no answer.
+    pub(crate) fn advance(
+        &mut self,
+        load: &Load<'_>,
+        index: usize,
+        tally: &mut Tally,
+    ) -> io::Result<Progress> {
+        let connection = &mut self.open[index];
+        connection.send(load.request)?;
+        let progress = connection.receive(&mut self.buffer, load.expected, tally)?;
+        tally.answers += u64::from(progress != Progress::Incomplete);
+        Ok(progress)
     }
 }

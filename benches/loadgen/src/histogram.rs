@@ -72,12 +72,6 @@ impl Histogram {
         self.count
     }
 
-    /// How many were counted in each of `seconds`.
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    pub(crate) fn rate(&self, seconds: f64) -> f64 {
-        self.count as f64 / seconds
-    }
-
     /// The mean; zero when nothing was counted.
     pub(crate) fn mean(&self) -> Duration {
         let mean = self.sum_ns / u128::from(self.count.max(1));

@@ -1,54 +1,31 @@
-//! Loads one HTTP route in a closed loop and prints what happened as one line of JSON.
+//! Loads one HTTP route, checks every answer and prints what happened as one line of JSON.
 //!
-//! Every connection sends its next request as soon as it has read the answer to the last one, so
-//! at any moment as many requests are under way as there are connections. Latencies are measured
-//! from the moment a request is handed to the kernel to the moment its last byte has been read.
+//! Without `--rate` the loop is closed (`closed.rs`): it measures capacity. With `--rate` it is open
+//! (`open.rs`): it measures what users wait, free of coordinated omission.
 
+mod answer;
+mod closed;
 mod connection;
 mod histogram;
+mod open;
+mod options;
+mod schedule;
+mod tally;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use serde_json::json;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
 
-use crate::connection::{Load, Tally};
-
-/// Command line.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Where the server listens, for example 127.0.0.1:8080.
-    #[arg(long)]
-    address: SocketAddr,
-    /// Path of the route, for example /predictions/noop.
-    #[arg(long)]
-    path: String,
-    /// File that holds the request's body.
-    #[arg(long)]
-    body: PathBuf,
-    /// Content type of the body.
-    #[arg(long, default_value = "application/octet-stream")]
-    content_type: String,
-    /// Text that every answer must be; any other answer counts as wrong.
-    #[arg(long)]
-    expect: Option<String>,
-    /// Connections, and so requests under way at any moment.
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
-    /// Threads that the connections are spread over.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
-    /// Seconds during which answers are counted.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
-    /// Seconds of the same load before that.
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
-}
+use crate::connection::Load;
+use crate::histogram::Histogram;
+use crate::options::Options;
+use crate::schedule::Schedule;
+use crate::tally::Tally;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -76,20 +53,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> std::io::Result<serde_json::Value> {
-    let body = std::fs::read(&options.body)?;
-    let mut request = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-        options.path,
-        options.address,
-        options.content_type,
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(&body);
-
+fn run(options: &Options) -> io::Result<Value> {
+    let request = options.request()?;
+    let expected = options.expected()?;
     let start = Instant::now() + Duration::from_secs_f64(options.warm_up);
-    let end = start + Duration::from_secs_f64(options.seconds);
+    let load = Load {
+        address: options.address,
+        request: &request,
+        expected: expected.as_deref(),
+        start,
+        end: start + Duration::from_secs_f64(options.seconds),
+    };
+    let before = cpu_time();
+    let total = on_threads(options, &load)?;
+    let cpu = cpu_time().saturating_sub(before);
+    Ok(report(options, &load, &total, cpu))
+}
+
+/// Runs the loop on every thread with its share of the load.
+fn on_threads(options: &Options, load: &Load<'_>) -> io::Result<Tally> {
     let threads = options.threads.clamp(1, options.connections.max(1));
     let mut total = Tally::default();
     thread::scope(|scope| {
@@ -98,35 +80,79 @@ fn run(options: &Options) -> std::io::Result<serde_json::Value> {
                 // Every thread gets its share; the first ones take the remainder.
                 let share = options.connections / threads
                     + usize::from(index < options.connections % threads);
-                let load = Load {
-                    address: options.address,
-                    request: &request,
-                    expected: options.expect.as_deref().map(str::as_bytes),
-                    start,
-                    end,
-                };
-                scope.spawn(move || load.run(share))
+                #[expect(clippy::cast_precision_loss, reason = "a few threads")]
+                let rate = options.rate.map(|rate| rate / threads as f64);
+                let seed = options.seed + index as u64;
+                scope.spawn(move || match rate {
+                    None => closed::run(load, share),
+                    Some(rate) => {
+                        let arrivals = options.arrivals;
+                        let schedule = Schedule::new(arrivals, rate, Instant::now(), seed);
+                        let drain = Duration::from_secs_f64(options.drain);
+                        open::run(load, share, schedule, drain)
+                    }
+                })
             })
             .collect();
         for worker in workers {
             match worker.join() {
-                Ok(tally) => total.add(&tally?),
-                Err(_) => return Err(std::io::Error::other("a thread panicked")),
+                Ok(tally) => total.add(tally?),
+                Err(_) => return Err(io::Error::other("a thread panicked")),
             }
         }
-        Ok(())
-    })?;
-    let microseconds = |quantile: f64| total.latencies.quantile(quantile).as_secs_f64() * 1e6;
-    Ok(json!({
-        "rps": total.latencies.rate(options.seconds),
-        "requests": total.latencies.count(),
+        Ok(total)
+    })
+}
+
+/// CPU time that this process has used.
+fn cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn report(options: &Options, load: &Load<'_>, total: &Tally, cpu: Duration) -> Value {
+    // An overloaded server answers the last requests after the end: that is time it needed.
+    let last = total.last.unwrap_or(load.end).max(load.end);
+    let seconds = (last - load.start).as_secs_f64();
+    let count = total.latencies.count();
+    let mut report = json!({
+        "loop": if options.rate.is_some() { "open" } else { "closed" },
+        "connections": options.connections,
+        "seconds": options.seconds,
+        "rps": count as f64 / seconds,
+        "requests": count,
         "wrong": total.wrong,
         "broken": total.broken,
-        "mean_us": total.latencies.mean().as_secs_f64() * 1e6,
-        "p50_us": microseconds(0.50),
-        "p90_us": microseconds(0.90),
-        "p99_us": microseconds(0.99),
-        "p999_us": microseconds(0.999),
-        "max_us": microseconds(1.0),
-    }))
+        "own_cpu_us": cpu.as_secs_f64() * 1e6 / total.answers.max(1) as f64,
+        "own_cores": cpu.as_secs_f64() / (options.warm_up + seconds),
+    });
+    merge(&mut report, "", &total.latencies);
+    if let Some(rate) = options.rate {
+        report["arrivals"] = json!(options.arrivals);
+        report["offered_rps"] = json!(rate);
+        report["waited"] = json!(total.waited);
+        merge(&mut report, "service_", &total.service);
+        merge(&mut report, "lag_", &total.lags);
+    }
+    if let Some(example) = &total.example {
+        report["first_wrong"] = json!(example);
+    }
+    report
+}
+
+/// Adds the percentiles of a histogram, their names prefixed.
+fn merge(report: &mut Value, prefix: &str, histogram: &Histogram) {
+    let mean = histogram.mean();
+    let named = [
+        ("p50", 0.5),
+        ("p90", 0.9),
+        ("p99", 0.99),
+        ("p999", 0.999),
+        ("max", 1.0),
+    ];
+    let quantiles = named.map(|(name, quantile)| (name, histogram.quantile(quantile)));
+    for (name, value) in quantiles.into_iter().chain([("mean", mean)]) {
+        report[format!("{prefix}{name}_us")] = json!(value.as_secs_f64() * 1e6);
+    }
 }
