@@ -145,6 +145,20 @@ pub struct ModelOverrides {
     pub runtime: Option<String>,
 }
 
+/// What a download of an archive may take, and reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DownloadLimits {
+    /// Largest archive, bytes.
+    pub max_bytes: u64,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest time in which next to nothing arrives, once connected.
+    pub stall_timeout: Duration,
+    /// Whether hosts in private networks and on this machine may be reached without being named
+    /// in `allowed_urls`.
+    pub allow_private: bool,
+}
+
 /// Where private key and certificate of the https listeners come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyMaterial {
@@ -268,6 +282,8 @@ pub struct Config {
     pub install_py_dep_per_model: bool,
     /// Patterns (full match, case-insensitive) of the URLs that models may be fetched from.
     pub allowed_urls: Vec<regex::Regex>,
+    /// What a download of an archive may take, and reach.
+    pub downloads: DownloadLimits,
     /// Whether models may be registered and unregistered over the API.
     pub enable_model_api: bool,
     /// Whether requests need no token.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::keys;
 use super::{
-    Address, Config, Cors, KeyMaterial, KeyStoreFile, MetricsMode, ModelSnapshot, Patience,
-    PingSemantics, Properties, Secret, StartupModels, StaticTokens, TlsFiles,
+    Address, Config, Cors, DownloadLimits, KeyMaterial, KeyStoreFile, MetricsMode, ModelSnapshot,
+    Patience, PingSemantics, Properties, Secret, StartupModels, StaticTokens, TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -94,6 +94,12 @@ impl Draft {
                 service_envelope: None,
                 install_py_dep_per_model: false,
                 allowed_urls: Vec::new(),
+                downloads: DownloadLimits {
+                    max_bytes: 0,
+                    connect_timeout: Duration::ZERO,
+                    stall_timeout: Duration::ZERO,
+                    allow_private: false,
+                },
                 enable_model_api: false,
                 disable_token_authorization: false,
                 token_lifetime: Duration::ZERO,

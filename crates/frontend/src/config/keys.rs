@@ -1,6 +1,7 @@
 //! Every key of `config.properties`, once: name, environment variable, form, default, meaning,
 //! whether it has an effect, and how its text becomes a value.
 
+mod downloads;
 mod listeners;
 mod models;
 mod requests;
@@ -68,6 +69,7 @@ pub(super) struct Group {
 pub(super) const GROUPS: &[Group] = &[
     listeners::GROUP,
     models::GROUP,
+    downloads::GROUP,
     requests::GROUP,
     workers::GROUP,
     security::GROUP,

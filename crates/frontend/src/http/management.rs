@@ -82,6 +82,7 @@ fn register_from_query(query: &Query<'_>) -> RegisterRequest {
         response_timeout: number("response_timeout", UNSET),
         startup_timeout: number("startup_timeout", UNSET),
         s3_sse_kms: query.flag("s3_sse_kms", false),
+        checksum: text("checksum"),
     }
 }
 
@@ -105,6 +106,7 @@ fn register_from_json(body: &[u8]) -> Result<RegisterRequest, Error> {
         response_timeout: number("response_timeout", UNSET)?,
         startup_timeout: number("startup_timeout", UNSET)?,
         s3_sse_kms: json_flag(&fields, "s3_sse_kms", false)?,
+        checksum: json_text(&fields, "checksum")?,
     })
 }
 

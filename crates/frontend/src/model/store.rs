@@ -1,23 +1,39 @@
-//! Where archives come from: the model store, directories, URLs.
+//! Where archives come from: the model store, directories, URLs, object stores.
 //!
-//! [`ModelStore::locate`] turns the `url` of a registration into a file or folder on disk. Only
-//! `http`, `https` and `file` URLs that the operator's patterns allow are fetched, into the model
-//! store; of everything else only the last path segment counts, as in the original.
+//! [`ModelStore::locate`] turns the `url` of a registration into a file or folder on disk. What the
+//! operator's patterns allow is fetched into the model store: `http`, `https` and `file` URLs, and
+//! objects behind `s3`, `gs` and `az` ones. Of everything else only the last path segment counts,
+//! as in the original.
 
+mod address;
+mod allow;
+mod checksum;
+mod cloud;
 mod download;
+mod location;
+mod partial;
+mod web;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use regex::Regex;
 use tokio::fs;
 use tracing::{info, warn};
+use url::Url;
 
-use self::download::Downloader;
+use self::allow::AllowedUrls;
+use self::checksum::Checksum;
+use self::cloud::CloudSource;
+use self::download::{DownloadError, Source, without_secrets};
+pub use self::location::derived_name;
+use self::location::{Scheme, base_name, has_dots, scheme};
+use self::partial::Partial;
+use self::web::WebSource;
+use crate::config::DownloadLimits;
 use crate::error::Error;
 
 /// An archive file or a model directory on this machine.
@@ -59,32 +75,38 @@ impl LocatedArchive {
     }
 }
 
-/// What to do when the store already holds a file of the name that would be fetched.
+/// Who wants an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfPresent {
-    /// Answer with an error, as the registration API does.
-    Refuse,
-    /// Serve that file. For models loaded at start: a server must be able to start twice.
-    Reuse,
+pub enum Asker {
+    /// A client of the API. It gets an error where the store holds a file of the name already, as
+    /// in the original, and nothing outside the store that `allowed_urls` does not allow.
+    Client,
+    /// The operator, at the start. A server must be able to start twice, so a file that was
+    /// fetched before is served again; a folder may lie anywhere.
+    Operator,
 }
 
-/// How much and how long a download may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DownloadLimits {
-    /// Largest archive, bytes.
-    pub max_bytes: u64,
-    /// Longest wait for a connection.
-    pub connect_timeout: Duration,
-    /// Longest silence of the other side, once connected.
-    pub idle_timeout: Duration,
+/// What is to be found.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Name in the store, folder or URL; `#sha256:...` at its end pins the archive.
+    pub url: &'a str,
+    /// The checksum that the archive has to have, `sha256:` and 64 hexadecimal digits.
+    pub checksum: Option<&'a str>,
+    /// Whether an `https` URL is an object in S3 that has to be asked for with credentials.
+    pub s3_sse_kms: bool,
+    /// Who wants it.
+    pub asker: Asker,
 }
 
-impl Default for DownloadLimits {
-    fn default() -> Self {
+impl<'a> Wanted<'a> {
+    /// The archive behind a URL, whatever its checksum.
+    pub fn new(url: &'a str, asker: Asker) -> Self {
         Self {
-            max_bytes: 512 << 30,
-            connect_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
+            url,
+            checksum: None,
+            s3_sse_kms: false,
+            asker,
         }
     }
 }
@@ -93,7 +115,8 @@ impl Default for DownloadLimits {
 #[derive(Debug)]
 pub struct ModelStore {
     root: Option<PathBuf>,
-    downloader: Downloader,
+    allowed: AllowedUrls,
+    limits: DownloadLimits,
 }
 
 impl ModelStore {
@@ -101,54 +124,117 @@ impl ModelStore {
     pub fn new(root: Option<PathBuf>, allowed_urls: &[Regex], limits: DownloadLimits) -> Self {
         Self {
             root,
-            downloader: Downloader::new(allowed_urls, limits),
+            allowed: AllowedUrls::new(allowed_urls, limits.allow_private),
+            limits,
         }
     }
 
-    /// Finds, or fetches, what `url` names.
+    /// Finds, or fetches, what is wanted.
     ///
     /// # Errors
     /// [`Error::ModelNotFound`] when there is nothing, or it must not be fetched;
-    /// [`Error::Download`] when fetching failed, with the reason in the log; [`Error::Internal`]
-    /// when the store holds a file of that name already.
-    pub async fn locate(&self, url: &str, if_present: IfPresent) -> Result<LocatedArchive, Error> {
+    /// [`Error::Download`] when fetching failed; [`Error::InvalidModel`] when its checksum is
+    /// another one; [`Error::Internal`] when the store holds a file of that name already, or cannot
+    /// be read or written.
+    pub async fn locate(&self, wanted: &Wanted<'_>) -> Result<LocatedArchive, Error> {
         let not_found = |message: String| Err(Error::ModelNotFound(message));
+        let url = wanted.url;
         let Some(root) = &self.root else {
             return not_found("Model store has not been configured.".to_owned());
         };
-        if url.is_empty() {
+        let (place, checksum) = pinned(wanted)?;
+        if place.is_empty() {
             return not_found("empty url".to_owned());
         }
-        if url.contains("..") {
+        if has_dots(place) {
             return not_found(format!("Relative path is not allowed in url: {url}"));
         }
-        if has_remote_scheme(url) {
-            if !self.downloader.allows(url) {
-                return not_found(format!("Given URL {url} does not match any allowed URL(s)"));
+        match scheme(place) {
+            Scheme::Fetched if !self.allowed.allows(place) => {
+                not_found(format!("Given URL {url} does not match any allowed URL(s)"))
             }
-            return self.fetch(root, url, if_present).await;
+            Scheme::Fetched => self.fetch(root, wanted, place, checksum).await,
+            // Without a pattern for it this is a name in the store, as everywhere in the original.
+            Scheme::Cloud if self.allowed.allows(place) => {
+                self.fetch(root, wanted, place, checksum).await
+            }
+            Scheme::Cloud | Scheme::None => self.find(root, wanted, place, checksum).await,
         }
-        let located = |path| {
-            Ok(LocatedArchive {
-                path,
-                url: url.to_owned(),
-                is_downloaded: false,
-            })
-        };
-        let name = base_name(url);
-        let in_store = name.map(|name| root.join(name));
+    }
+
+    /// Finds a file or a folder on this machine.
+    async fn find(
+        &self,
+        root: &Path,
+        wanted: &Wanted<'_>,
+        place: &str,
+        checksum: Option<Checksum>,
+    ) -> Result<LocatedArchive, Error> {
+        let url = wanted.url;
+        let in_store = base_name(place).map(|name| root.join(name));
+        let mut is_refused = false;
         if let Some(path) = &in_store
             && is_file(path).await
         {
-            return located(path.clone());
+            if self.may_use(root, path, wanted.asker).await {
+                check(path, checksum, url).await?;
+                return Ok(LocatedArchive {
+                    path: path.clone(),
+                    url: url.to_owned(),
+                    is_downloaded: false,
+                });
+            }
+            is_refused = true;
         }
-        // A directory may lie anywhere: it is used in place. (The original allows it.)
-        for path in [Some(PathBuf::from(url)), in_store].into_iter().flatten() {
-            if is_directory(&path).await {
-                return located(path);
+        // A folder is used in place, where it may be. (The original allows it anywhere.)
+        for path in [Some(PathBuf::from(place)), in_store].into_iter().flatten() {
+            if !is_directory(&path).await {
+                continue;
+            }
+            if !self.may_use(root, &path, wanted.asker).await {
+                is_refused = true;
+            } else if checksum.is_some() {
+                return Err(Error::BadRequest(format!(
+                    "A checksum needs an archive file, and {url} is a folder."
+                )));
+            } else {
+                return Ok(LocatedArchive {
+                    path,
+                    url: url.to_owned(),
+                    is_downloaded: false,
+                });
             }
         }
-        not_found(format!("Model not found at: {url}"))
+        if is_refused {
+            return Err(Error::ModelNotFound(format!(
+                "Given URL {url} does not match any allowed URL(s): it is outside the model store"
+            )));
+        }
+        if let Err(error) = fs::read_dir(root).await {
+            return Err(Error::Internal(format!(
+                "Model store {} cannot be read: {error}",
+                root.display()
+            )));
+        }
+        let hint = match scheme(place) {
+            Scheme::Cloud => " in the model store, and allowed_urls does not allow to fetch it",
+            Scheme::Fetched | Scheme::None => "",
+        };
+        Err(Error::ModelNotFound(format!(
+            "Model not found at: {url}{hint}"
+        )))
+    }
+
+    /// Whether a path is in the store, links followed, or may be used all the same.
+    async fn may_use(&self, root: &Path, path: &Path, asker: Asker) -> bool {
+        if asker == Asker::Operator {
+            return true;
+        }
+        let (Ok(root), Ok(path)) = (fs::canonicalize(root).await, fs::canonicalize(path).await)
+        else {
+            return false;
+        };
+        path.starts_with(root) || self.allowed.allows_path(&path)
     }
 
     /// Everything in the store that is an archive by its name or a directory, in name order.
@@ -166,7 +252,7 @@ impl ModelStore {
                 warn!(name = ?entry.file_name(), "skipping a file that is not named in UTF-8");
                 continue;
             };
-            let is_archive = [".mar", ".model", ".tar.gz"]
+            let is_archive = [".mar", ".model", ".tar.gz", ".tgz"]
                 .iter()
                 .any(|suffix| name.ends_with(suffix));
             if !name.starts_with('.') && (is_archive || is_directory(&entry.path()).await) {
@@ -184,7 +270,7 @@ impl ModelStore {
             return;
         };
         for entry in entries.flatten() {
-            if let Err(error) = download::sweep(&entry.path()) {
+            if let Err(error) = partial::sweep(&entry.path()) {
                 warn!(path = %entry.path().display(), %error, "cannot remove a partial download");
             }
         }
@@ -193,18 +279,31 @@ impl ModelStore {
     async fn fetch(
         &self,
         root: &Path,
-        url: &str,
-        if_present: IfPresent,
+        wanted: &Wanted<'_>,
+        place: &str,
+        checksum: Option<Checksum>,
     ) -> Result<LocatedArchive, Error> {
-        let Some(name) = base_name(url) else {
-            warn!(url, "cannot fetch an archive: the URL names no file");
-            return Err(failed_download(url));
+        let url = wanted.url;
+        let failed = |error: DownloadError| {
+            warn!(url = without_secrets(url), %error, "cannot fetch an archive");
+            download_failed(url, error)
+        };
+        // A hidden name could be one of our own, and no other server would list it.
+        let Some(name) = base_name(place).filter(|name| !name.starts_with('.')) else {
+            return Err(failed(DownloadError::Refused(
+                "the URL names no file".to_owned(),
+            )));
         };
         let path = root.join(name);
         let exists = || Error::Internal(format!("Model file already exists {name}"));
         if fs::symlink_metadata(&path).await.is_ok() {
-            if if_present == IfPresent::Reuse && is_file(&path).await {
-                info!(url, path = %path.display(), "using the archive fetched before");
+            if wanted.asker == Asker::Operator && is_file(&path).await {
+                check(&path, checksum, url).await?;
+                info!(
+                    url = without_secrets(url),
+                    path = %path.display(),
+                    "using the archive fetched before"
+                );
                 return Ok(LocatedArchive {
                     path,
                     url: url.to_owned(),
@@ -213,7 +312,7 @@ impl ModelStore {
             }
             return Err(exists());
         }
-        match self.downloader.fetch(url, &path).await {
+        match self.download(wanted, place, checksum, &path).await {
             Ok(()) => Ok(LocatedArchive {
                 path,
                 url: url.to_owned(),
@@ -221,56 +320,95 @@ impl ModelStore {
             }),
             // Somebody else fetched it meanwhile.
             Err(error) if error.is_conflict() => Err(exists()),
-            Err(error) => {
-                warn!(url, %error, "cannot fetch an archive");
-                Err(failed_download(url))
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn download(
+        &self,
+        wanted: &Wanted<'_>,
+        place: &str,
+        checksum: Option<Checksum>,
+        target: &Path,
+    ) -> Result<(), DownloadError> {
+        let parsed =
+            Url::parse(place).map_err(|error| DownloadError::Refused(error.to_string()))?;
+        let origin = without_secrets(place);
+        let mut partial = Partial::create(target, origin, self.limits.max_bytes)?;
+        let source = match parsed.scheme() {
+            "file" => {
+                let path = self.local_source(&parsed).await?;
+                download::copy(&path, &mut partial).await?;
+                return partial.finish(target, checksum).await;
             }
+            "http" => None,
+            "https" => wanted.s3_sse_kms.then_some(()),
+            _ => Some(()),
+        };
+        let source = match source {
+            Some(()) => Source::Cloud(CloudSource::new(&parsed, &self.limits)?),
+            None => Source::Web(WebSource::new(parsed, self.allowed.clone(), self.limits)),
+        };
+        source.receive(&mut partial, &self.limits).await?;
+        partial.finish(target, checksum).await
+    }
+
+    /// The file behind a `file` URL. Where a link leads has to be allowed too.
+    async fn local_source(&self, url: &Url) -> Result<PathBuf, DownloadError> {
+        let path = url.to_file_path().map_err(|()| DownloadError::NotLocal)?;
+        let path = fs::canonicalize(path)
+            .await
+            .map_err(DownloadError::Source)?;
+        if self.allowed.allows_path(&path) {
+            Ok(path)
+        } else {
+            Err(DownloadError::Forbidden(
+                "it is a link to a place that is not allowed".to_owned(),
+            ))
         }
     }
 }
 
-/// The name that a model loaded at start gets when nothing else names it: the file name without
-/// its extension, with `_` for everything but ASCII letters, digits and `_`.
-pub fn derived_name(location: &str) -> String {
-    let name = location.trim_end_matches('/');
-    let mut name = name.rsplit_once('/').map_or(name, |(_, name)| name);
-    if (name.contains(".mar") || name.contains(".model"))
-        && let Some((stem, _)) = name.rsplit_once('.')
-    {
-        name = stem;
+/// The place, and the checksum that it has to have.
+fn pinned<'a>(wanted: &Wanted<'a>) -> Result<(&'a str, Option<Checksum>), Error> {
+    let (place, pin) = Checksum::split_from(wanted.url)?;
+    let given = wanted.checksum.filter(|text| !text.is_empty());
+    match (pin, given.map(str::parse::<Checksum>).transpose()?) {
+        (Some(pin), Some(given)) if pin != given => Err(Error::BadRequest(
+            "The checksum at the end of the url is not the one of parameter checksum.".to_owned(),
+        )),
+        (pin, given) => Ok((place, pin.or(given))),
     }
-    name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect()
 }
 
-/// Whether fetching is meant, and not a name in the store.
-fn has_remote_scheme(url: &str) -> bool {
-    url.split_once("://").is_some_and(|(scheme, _)| {
-        ["http", "https", "file"]
-            .iter()
-            .any(|known| scheme.eq_ignore_ascii_case(known))
-    })
+/// Fails when a file in the store has another checksum than it has to have.
+async fn check(path: &Path, expected: Option<Checksum>, url: &str) -> Result<(), Error> {
+    match expected {
+        None => Ok(()),
+        Some(expected) => partial::verify(path.to_owned(), expected)
+            .await
+            .map_err(|error| download_failed(url, error)),
+    }
 }
 
-/// The last path segment; `None` when there is none that could be a file name.
-fn base_name(url: &str) -> Option<&str> {
-    let path = if has_remote_scheme(url) {
-        let (_, rest) = url.split_once("://")?;
-        let rest = rest.split(['?', '#']).next()?;
-        // Without a slash there is only a host.
-        &rest[rest.find('/')?..]
-    } else {
-        url.trim_end_matches('/')
-    };
-    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-    let is_usable =
-        !matches!(name, "" | ".") && !name.contains(|c: char| c.is_control() || c == '\\');
-    is_usable.then_some(name)
-}
-
-fn failed_download(url: &str) -> Error {
-    Error::Download(format!("Failed to download archive from: {url}"))
+/// What a client is told. The original gives no reasons; they follow its texts.
+fn download_failed(url: &str, error: DownloadError) -> Error {
+    match error {
+        // As brief as the original.
+        DownloadError::Status(404) => {
+            Error::Download(format!("Failed to download archive from: {url}"))
+        }
+        DownloadError::Forbidden(reason) => Error::ModelNotFound(format!(
+            "Given URL {url} does not match any allowed URL(s): {reason}"
+        )),
+        DownloadError::Checksum { found, expected } => {
+            Error::InvalidModel(format!("Checksum of {url} is {found}, not {expected}"))
+        }
+        DownloadError::Disk(_) | DownloadError::NoRoom { .. } => {
+            Error::Internal(format!("Failed to save model: {url}: {error}"))
+        }
+        error => Error::Download(format!("Failed to download archive from: {url}: {error}")),
+    }
 }
 
 async fn is_file(path: &Path) -> bool {

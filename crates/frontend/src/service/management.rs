@@ -33,6 +33,7 @@ pub struct RegisterRequest {
     pub response_timeout: Option<i64>,
     pub startup_timeout: Option<i64>,
     pub s3_sse_kms: bool,
+    pub checksum: Option<String>,
 }
 
 /// Parameters of a scaling operation.

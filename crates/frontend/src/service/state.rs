@@ -9,7 +9,7 @@ use super::ServedModel;
 use crate::config::Config;
 use crate::model::registry::Registry;
 use crate::model::runtime_dir::RuntimeDir;
-use crate::model::store::{DownloadLimits, ModelStore};
+use crate::model::store::ModelStore;
 use crate::telemetry::Telemetry;
 use crate::worker::{Devices, WorkerEnvironment};
 
@@ -57,7 +57,7 @@ impl ServerState {
             store: ModelStore::new(
                 config.model_store.clone(),
                 &config.allowed_urls,
-                DownloadLimits::default(),
+                config.downloads,
             ),
             environment: Arc::new(environment),
             devices: Arc::new(Devices::new(config.number_of_gpu)),

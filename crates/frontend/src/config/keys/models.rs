@@ -3,9 +3,9 @@
 use super::super::overrides;
 use super::super::snapshot::ModelSnapshot;
 use super::super::value::{
-    boolean, optional_path, optional_text, seconds, startup_models, url_patterns, whole_u32,
+    boolean, optional_path, optional_text, seconds, startup_models, whole_u32,
 };
-use super::{Env, Group, Key, form};
+use super::{Group, Key, form};
 
 pub(super) const GROUP: Group = Group {
     title: "Models",
@@ -67,23 +67,6 @@ pub(super) const GROUP: Group = Group {
             |draft, text| boolean(text).map(|it| draft.config.enable_model_api = it),
         )
         .env("TS_ENABLE_MODEL_API"),
-        Key::new(
-            "allowed_urls",
-            "regular expressions separated by commas",
-            Some("file://.*|http(s)?://.*"),
-            "URLs that models may be fetched from; an expression has to match the whole URL, in \
-             any case of letters.",
-            |draft, text| url_patterns(text).map(|it| draft.config.allowed_urls = it),
-        )
-        .env_as(Env::Gated("TS_ALLOWED_URLS")),
-        Key::new(
-            "use_env_allowed_urls",
-            form::BOOLEAN,
-            Some("false"),
-            "Whether `TS_ALLOWED_URLS` may set `allowed_urls`; `enable_envvars_config` is needed \
-             too.",
-            |draft, text| boolean(text).map(|it| draft.use_env_allowed_urls = it),
-        ),
         Key::new(
             "install_py_dep_per_model",
             form::BOOLEAN,

@@ -12,7 +12,8 @@ use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::*;
-use crate::model::store::{DownloadLimits, IfPresent, ModelStore};
+use crate::config::Config;
+use crate::model::store::{Asker, ModelStore, Wanted};
 
 const MANIFEST: &str = r#"{"runtime": "python", "model": {"modelName": "m",
     "handler": "h.py", "configFile": "c.yaml"}}"#;
@@ -39,11 +40,11 @@ impl Bench {
     }
 
     fn locate(&self, url: &str) -> LocatedArchive {
-        let store = ModelStore::new(Some(self.store()), &[], DownloadLimits::default());
+        let store = ModelStore::new(Some(self.store()), &[], Config::default().downloads);
         tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap()
-            .block_on(store.locate(url, IfPresent::Refuse))
+            .block_on(store.locate(&Wanted::new(url, Asker::Client)))
             .unwrap()
     }
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::Config;
 use crate::model::archive::{UnpackLimits, unpack};
-use crate::model::store::{DownloadLimits, IfPresent, ModelStore};
+use crate::model::store::{Asker, ModelStore, Wanted};
 
 const FAKE_PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/fake-python");
 const PLENTY: Duration = Duration::from_secs(30);
@@ -27,8 +28,11 @@ impl Bench {
         fs::write(source.join("MAR-INF/MANIFEST.json"), manifest).unwrap();
         fs::write(source.join("reqs.txt"), script).unwrap();
         let root = Some(folder.path().to_owned());
-        let store = ModelStore::new(root, &[], DownloadLimits::default());
-        let located = store.locate("m", IfPresent::Refuse).await.unwrap();
+        let store = ModelStore::new(root, &[], Config::default().downloads);
+        let located = store
+            .locate(&Wanted::new("m", Asker::Client))
+            .await
+            .unwrap();
         let models = folder.path().join("models");
         let archive = unpack(&located, &models, &UnpackLimits::default()).unwrap();
         Self { folder, archive }

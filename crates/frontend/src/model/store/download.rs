@@ -1,253 +1,267 @@
-//! Fetching one archive over HTTP or from a `file` URL: a temporary file beside the target, moved
-//! there only when it is complete, removed in every other case.
+//! Fetching one archive, from wherever it is: what a source has to do, when a broken download is
+//! resumed, and why one fails.
 
-use std::fs::Permissions;
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use regex::Regex;
-use reqwest::{Client, ClientBuilder, Url, redirect};
-use tempfile::NamedTempFile;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use thiserror::Error as ThisError;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OnceCell;
-use tracing::info;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use tracing::warn;
 
-use super::DownloadLimits;
+use super::checksum::Checksum;
+use super::cloud::CloudSource;
+use super::partial::Partial;
+use super::web::WebSource;
+use crate::config::DownloadLimits;
 
-const PARTIAL_PREFIX: &str = ".tserve-";
-const PARTIAL_SUFFIX: &str = ".download";
-const MAX_REDIRECTS: usize = 10;
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const CHUNK_BYTES: usize = 256 << 10;
+/// What has to arrive within `stall_timeout`; less is as good as nothing.
+const LEAST_BYTES: u64 = 4 << 10;
+/// How often in a row a download may break without getting further than ever before by
+/// [`HEADWAY_BYTES`].
+const MAX_SETBACKS: u32 = 5;
+const HEADWAY_BYTES: u64 = 16 << 20;
+/// Doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 250 });
+const MAX_REASON_CHARS: usize = 400;
 
 /// Why an archive was not fetched.
 #[derive(Debug, ThisError)]
 pub(super) enum DownloadError {
+    /// No connection, or one that broke.
     #[error("{0}")]
-    Http(String),
-    #[error("the server answered with status {0}")]
-    Status(reqwest::StatusCode),
-    #[error("the archive is larger than {0} bytes")]
-    TooLarge(u64),
+    Broken(String),
+    #[error("less than {LEAST_BYTES} bytes arrived in {} s", .0.as_secs_f64())]
+    Stalled(Duration),
     #[error("{received} of {announced} bytes arrived")]
     Truncated { received: u64, announced: u64 },
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// An object store said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The other side leads to where nothing may be fetched from.
+    #[error("{0}")]
+    Redirected(String),
+    /// The URL itself leads to an address that must not be connected to.
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("the archive is larger than {0} bytes, which is max_download_size")]
+    TooLarge(u64),
+    #[error("its checksum is {found}, not {expected}")]
+    Checksum { found: Checksum, expected: Checksum },
     #[error("not the URL of a file on this machine")]
     NotLocal,
+    /// A file on this machine cannot be read.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Source(io::Error),
+    /// The model store cannot be written to.
+    #[error("{0}")]
+    Disk(io::Error),
+    #[error("it needs {needed} bytes, and the model store's disk has {free} left")]
+    NoRoom { needed: u64, free: u64 },
 }
 
 impl DownloadError {
     /// Whether the target came into being while this was fetched.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::AlreadyExists)
+        matches!(self, Self::Disk(error) if error.kind() == io::ErrorKind::AlreadyExists)
     }
-}
 
-impl From<reqwest::Error> for DownloadError {
-    fn from(error: reqwest::Error) -> Self {
-        // The first sentence only repeats the URL; what happened is in the sources.
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
+    /// Whether the same request may have more luck.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Broken(_) | Self::Stalled(_) | Self::Truncated { .. } => true,
+            Self::Status(status) => matches!(status, 408 | 429 | 500..),
+            _ => false,
         }
-        Self::Http(text)
     }
 }
 
-/// Fetches what the operator's patterns allow.
+/// Where an archive is fetched from.
 #[derive(Debug)]
-pub(super) struct Downloader {
-    allowed: Arc<[Regex]>,
-    limits: DownloadLimits,
-    client: OnceCell<Client>,
+pub(super) enum Source {
+    Web(WebSource),
+    Cloud(CloudSource),
 }
 
-impl Downloader {
-    pub(super) fn new(allowed: &[Regex], limits: DownloadLimits) -> Self {
-        Self {
-            allowed: allowed.into(),
-            limits,
-            client: OnceCell::new(),
+/// What a source hands over.
+pub(super) struct Opened {
+    /// Where in the archive the body starts: where it was asked for, or at 0 when the source
+    /// cannot do that or the archive has changed.
+    pub(super) offset: u64,
+    /// Length of the whole archive, if it is known.
+    pub(super) total: Option<u64>,
+    /// What tells this archive from a later one at the same place; without it nothing is resumed.
+    pub(super) validator: Option<String>,
+    pub(super) body: BoxStream<'static, Result<Bytes, DownloadError>>,
+}
+
+/// Where and how to go on with a download that broke.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resume<'a> {
+    pub(super) offset: u64,
+    pub(super) validator: &'a str,
+}
+
+impl Source {
+    async fn open(&self, resume: Option<Resume<'_>>) -> Result<Opened, DownloadError> {
+        match self {
+            Self::Web(source) => source.open(resume).await,
+            Self::Cloud(source) => source.open(resume).await,
         }
     }
 
-    /// Whether a pattern matches the URL as a whole.
-    pub(super) fn allows(&self, url: &str) -> bool {
-        is_allowed(&self.allowed, url)
-    }
-
-    /// Fetches `url` to `target`, which must not exist.
-    pub(super) async fn fetch(&self, url: &str, target: &Path) -> Result<(), DownloadError> {
-        let parsed = Url::parse(url).map_err(|error| DownloadError::Http(error.to_string()))?;
-        let mut partial = Partial::create(target, url, self.limits.max_bytes)?;
-        if parsed.scheme() == "file" {
-            let path = parsed
-                .to_file_path()
-                .map_err(|()| DownloadError::NotLocal)?;
-            partial.copy_from(&path).await?;
-        } else {
-            self.receive(parsed, &mut partial).await?;
-        }
-        partial.finish(target).await
-    }
-
-    async fn receive(&self, url: Url, partial: &mut Partial) -> Result<(), DownloadError> {
-        let client = match self
-            .client
-            .get_or_try_init(|| async { self.client().build() })
-            .await
-        {
-            Ok(client) => client.clone(),
-            // A small container has no certificates to check others with; http needs none.
-            Err(_) if url.scheme() == "http" => self.client().tls_certs_only([]).build()?,
-            Err(error) => return Err(error.into()),
-        };
-        let mut response = client.get(url).send().await?;
-        if !response.status().is_success() {
-            return Err(DownloadError::Status(response.status()));
-        }
-        partial.announced = response.content_length();
-        while let Some(chunk) = response.chunk().await? {
-            partial.write(&chunk).await?;
-        }
-        Ok(())
-    }
-
-    fn client(&self) -> ClientBuilder {
-        // The process chooses a provider at its start; this is for those that did not.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let allowed = Arc::clone(&self.allowed);
-        Client::builder()
-            .user_agent(concat!("tserve/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.limits.connect_timeout)
-            .read_timeout(self.limits.idle_timeout)
-            .redirect(redirect::Policy::custom(move |attempt| {
-                if attempt.previous().len() > MAX_REDIRECTS {
-                    attempt.error("too many redirects")
-                } else if is_allowed(&allowed, attempt.url().as_str()) {
-                    attempt.follow()
-                } else {
-                    attempt.error("it redirects to a URL that is not allowed")
-                }
-            }))
-    }
-}
-
-/// Removes a file if it is a partial archive that nobody writes any more, because its server was
-/// killed. Blocks for a moment.
-pub(super) fn sweep(path: &Path) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !name.starts_with(PARTIAL_PREFIX) || !name.ends_with(PARTIAL_SUFFIX) {
-        return Ok(());
-    }
-    let file = std::fs::File::open(path)?;
-    if file.metadata()?.is_file() && file.try_lock().is_ok() {
-        std::fs::remove_file(path)?;
-        info!(path = %path.display(), "removed a download that was never finished");
-    }
-    Ok(())
-}
-
-fn is_allowed(allowed: &[Regex], url: &str) -> bool {
-    allowed.iter().any(|pattern| {
-        pattern
-            .find(url)
-            .is_some_and(|found| found.len() == url.len())
-    })
-}
-
-/// An archive that is not complete yet. Dropping it removes it.
-struct Partial {
-    file: NamedTempFile,
-    writer: File,
-    url: String,
-    received: u64,
-    announced: Option<u64>,
-    max_bytes: u64,
-    reported: Instant,
-}
-
-impl Partial {
-    fn create(target: &Path, url: &str, max_bytes: u64) -> io::Result<Self> {
-        let folder = target.parent().unwrap_or(Path::new("."));
-        // Hidden, so that `--models all` does not take it for an archive.
-        let file = tempfile::Builder::new()
-            .prefix(PARTIAL_PREFIX)
-            .suffix(PARTIAL_SUFFIX)
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(folder)?;
-        // Says that somebody still writes it. Where files cannot be locked nobody sweeps either.
-        let _ = file.as_file().try_lock();
-        Ok(Self {
-            writer: File::from_std(file.reopen()?),
-            file,
-            url: url.to_owned(),
-            received: 0,
-            announced: None,
-            max_bytes,
-            reported: Instant::now(),
-        })
-    }
-
-    async fn copy_from(&mut self, path: &Path) -> Result<(), DownloadError> {
-        // A pipe or a device would keep us waiting for ever.
-        if !tokio::fs::metadata(path).await?.is_file() {
-            return Err(DownloadError::NotLocal);
-        }
-        let mut source = File::open(path).await?;
-        self.announced = Some(source.metadata().await?.len());
-        let mut buffer = vec![0; CHUNK_BYTES];
+    /// Writes the archive to `partial`. A download that breaks after it has begun is resumed, or
+    /// started again where the source cannot resume it.
+    pub(super) async fn receive(
+        &self,
+        partial: &mut Partial,
+        limits: &DownloadLimits,
+    ) -> Result<(), DownloadError> {
+        let mut validator = None;
+        let mut farthest = 0;
+        let mut setbacks = 0;
         loop {
-            let read = source.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
+            let broken = match self.attempt(partial, &mut validator, limits).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // What never began will hardly do so in a moment, and somebody waits for the answer.
+            let has_begun = farthest.max(partial.received()) > 0;
+            if partial.received() >= farthest + HEADWAY_BYTES {
+                setbacks = 0;
             }
-            self.write(&buffer[..read]).await?;
+            farthest = farthest.max(partial.received());
+            setbacks += 1;
+            if !broken.may_pass() || !has_begun || setbacks > MAX_SETBACKS {
+                return Err(broken);
+            }
+            let received_bytes = partial.received();
+            warn!(reason = %broken, received_bytes, "a download broke; it is resumed");
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(setbacks - 1)).await;
         }
     }
 
-    async fn write(&mut self, chunk: &[u8]) -> Result<(), DownloadError> {
-        self.received += chunk.len() as u64;
-        if self.received.max(self.announced.unwrap_or(0)) > self.max_bytes {
-            return Err(DownloadError::TooLarge(self.max_bytes));
+    async fn attempt(
+        &self,
+        partial: &mut Partial,
+        validator: &mut Option<String>,
+        limits: &DownloadLimits,
+    ) -> Result<(), DownloadError> {
+        let resume = validator.as_deref().and_then(|validator| {
+            let offset = partial.received();
+            (offset > 0).then_some(Resume { offset, validator })
+        });
+        let mut opened = self.open(resume).await?;
+        if opened.offset != partial.received() {
+            partial.rewind().await?;
         }
-        self.writer.write_all(chunk).await?;
-        if self.reported.elapsed() >= PROGRESS_INTERVAL {
-            self.reported = Instant::now();
-            info!(
-                url = self.url,
-                received_bytes = self.received,
-                total_bytes = self.announced,
-                "fetching an archive"
-            );
+        partial.announce(opened.total)?;
+        validator.clone_from(&opened.validator);
+        let mut pace = Pace::new(limits.stall_timeout, Instant::now());
+        loop {
+            let Ok(chunk) = timeout(limits.stall_timeout, opened.body.next()).await else {
+                return Err(DownloadError::Stalled(limits.stall_timeout));
+            };
+            match chunk {
+                None => return partial.check_length(),
+                Some(chunk) => {
+                    let chunk = chunk?;
+                    partial.write(&chunk).await?;
+                    pace.check(chunk.len() as u64, Instant::now())?;
+                }
+            }
         }
-        Ok(())
+    }
+}
+
+/// Notices a source that hands out a byte now and then.
+struct Pace {
+    window: Duration,
+    began: Instant,
+    arrived: u64,
+}
+
+impl Pace {
+    fn new(window: Duration, began: Instant) -> Self {
+        Self {
+            window,
+            began,
+            arrived: 0,
+        }
     }
 
-    async fn finish(mut self, target: &Path) -> Result<(), DownloadError> {
-        if let Some(announced) = self.announced
-            && announced != self.received
-        {
-            return Err(DownloadError::Truncated {
-                received: self.received,
-                announced,
-            });
+    fn check(&mut self, bytes: u64, now: Instant) -> Result<(), DownloadError> {
+        self.arrived += bytes;
+        if self.arrived >= LEAST_BYTES {
+            *self = Self::new(self.window, now);
+        } else if now - self.began > self.window {
+            return Err(DownloadError::Stalled(self.window));
         }
-        self.writer.flush().await?;
-        self.writer.sync_all().await?;
-        // Never replaces a file that somebody put there meanwhile.
-        self.file
-            .persist_noclobber(target)
-            .map_err(|error| error.error)?;
-        info!(url = self.url, bytes = self.received, "fetched an archive");
         Ok(())
     }
+}
+
+/// Copies a file of this machine.
+pub(super) async fn copy(path: &Path, partial: &mut Partial) -> Result<(), DownloadError> {
+    // A pipe or a device would keep us waiting for ever.
+    let found = tokio::fs::metadata(path)
+        .await
+        .map_err(DownloadError::Source)?;
+    if !found.is_file() {
+        return Err(DownloadError::NotLocal);
+    }
+    partial.announce(Some(found.len()))?;
+    let mut source = File::open(path).await.map_err(DownloadError::Source)?;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match source.read(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(read) => partial.write(&buffer[..read]).await?,
+            Err(error) => return Err(DownloadError::Source(error)),
+        }
+    }
+}
+
+/// An error and what caused it, in one line without credentials: queries of URLs are left out.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let words = text.split_whitespace().map(|word| {
+        if word.contains("://") {
+            without_secrets(word)
+        } else {
+            word.to_owned()
+        }
+    });
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.chars().take(MAX_REASON_CHARS).collect()
+}
+
+/// A URL as it may be logged: without what is before the host and after the path.
+pub(super) fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }

@@ -1,6 +1,8 @@
 //! Resolution of every kind of `url`, and downloads from a server that misbehaves.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,8 +13,17 @@ use super::*;
 const LIMITS: DownloadLimits = DownloadLimits {
     max_bytes: 1 << 20,
     connect_timeout: Duration::from_secs(5),
-    idle_timeout: Duration::from_millis(500),
+    stall_timeout: Duration::from_millis(500),
+    allow_private: true,
 };
+
+fn wanted(url: &str) -> Wanted<'_> {
+    Wanted::new(url, Asker::Client)
+}
+
+fn by_operator(url: &str) -> Wanted<'_> {
+    Wanted::new(url, Asker::Operator)
+}
 
 struct Bench {
     folder: TempDir,
@@ -21,6 +32,10 @@ struct Bench {
 
 impl Bench {
     fn new(allowed: &[&str]) -> Self {
+        Self::with_limits(allowed, LIMITS)
+    }
+
+    fn with_limits(allowed: &[&str], limits: DownloadLimits) -> Self {
         let folder = TempDir::new().unwrap();
         let root = folder.path().join("store");
         fs::create_dir(&root).unwrap();
@@ -29,7 +44,7 @@ impl Bench {
             .map(|pattern| Regex::new(&format!("(?i)^(?:{pattern})$")).unwrap())
             .collect();
         Self {
-            store: ModelStore::new(Some(root), &allowed, LIMITS),
+            store: ModelStore::new(Some(root), &allowed, limits),
             folder,
         }
     }
@@ -52,7 +67,7 @@ impl Bench {
     }
 
     async fn locate(&self, url: &str) -> Result<LocatedArchive, Error> {
-        self.store.locate(url, IfPresent::Refuse).await
+        self.store.locate(&wanted(url)).await
     }
 
     async fn refuse(&self, url: &str) -> (u16, String) {
@@ -127,6 +142,15 @@ async fn what_is_not_there_is_refused_with_the_texts_clients_know() {
             "Given URL HTTP://other/x.mar does not match any allowed URL(s)",
         ),
         (
+            "%2e%2e/noop.mar",
+            "Relative path is not allowed in url: %2e%2e/noop.mar",
+        ),
+        (
+            "s3://bucket/absent.mar",
+            "Model not found at: s3://bucket/absent.mar in the model store, and allowed_urls does \
+             not allow to fetch it",
+        ),
+        (
             "file:///etc/passwd",
             "Given URL file:///etc/passwd does not match any allowed URL(s)",
         ),
@@ -134,16 +158,13 @@ async fn what_is_not_there_is_refused_with_the_texts_clients_know() {
         assert_eq!(bench.refuse(url).await, (404, text.to_owned()));
     }
     let without = ModelStore::new(None, &[], LIMITS);
-    let error = without
-        .locate("noop.mar", IfPresent::Refuse)
-        .await
-        .unwrap_err();
+    let error = without.locate(&wanted("noop.mar")).await.unwrap_err();
     assert_eq!(error.to_string(), "Model store has not been configured.");
 }
 
 #[tokio::test]
-async fn directories_are_used_in_place() {
-    let bench = Bench::new(&[]);
+async fn folders_are_used_in_place() {
+    let bench = Bench::new(&["file://.*"]);
     fs::create_dir(bench.path("noarch")).unwrap();
     let outside = bench.folder.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -153,6 +174,137 @@ async fn directories_are_used_in_place() {
     }
     let url = outside.to_str().unwrap();
     assert_eq!(bench.locate(url).await.unwrap().path(), outside);
+    let pinned = format!("noarch#{OF_CONTENT}");
+    let (status, text) = bench.refuse(&pinned).await;
+    assert_eq!(status, 400);
+    assert!(
+        text.starts_with("A checksum needs an archive file"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn clients_get_nothing_outside_the_store_that_is_not_allowed() {
+    let bench = Bench::new(&["https?://.*"]);
+    let outside = bench.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("x.mar"), "content").unwrap();
+    symlink(outside.join("x.mar"), bench.path("link.mar")).unwrap();
+    symlink(&outside, bench.path("folder")).unwrap();
+    fs::write(bench.path("inside.mar"), "content").unwrap();
+    symlink("inside.mar", bench.path("alias.mar")).unwrap();
+    let absolute = outside.to_str().unwrap().to_owned();
+    for url in ["link.mar", "folder", absolute.as_str()] {
+        let expected = format!(
+            "Given URL {url} does not match any allowed URL(s): it is outside the model store"
+        );
+        assert_eq!(bench.refuse(url).await, (404, expected));
+        // The operator linked it, or named it.
+        assert!(bench.store.locate(&by_operator(url)).await.is_ok(), "{url}");
+    }
+    assert!(bench.locate("alias.mar").await.is_ok());
+
+    let canonical = fs::canonicalize(&outside).unwrap();
+    let allowing = format!("file://{}.*", canonical.display());
+    let store = ModelStore::new(
+        bench.store.root.clone(),
+        &[Regex::new(&format!("^(?:{allowing})$")).unwrap()],
+        LIMITS,
+    );
+    for url in ["link.mar", "folder", absolute.as_str()] {
+        assert!(store.locate(&wanted(url)).await.is_ok(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_url_to_a_link_leads_only_to_what_is_allowed() {
+    let folder = TempDir::new().unwrap();
+    let folder = fs::canonicalize(folder.path()).unwrap();
+    fs::create_dir_all(folder.join("public")).unwrap();
+    fs::write(folder.join("secret.mar"), "content").unwrap();
+    symlink(folder.join("secret.mar"), folder.join("public/x.mar")).unwrap();
+    let bench = Bench::new(&[&format!("file://{}/public/.*", folder.display())]);
+    let url = format!("file://{}/public/x.mar", folder.display());
+    let (status, text) = bench.refuse(&url).await;
+    assert_eq!(status, 404);
+    assert!(
+        text.ends_with("it is a link to a place that is not allowed"),
+        "{text}"
+    );
+    let dotted = format!("file://{}/public/%2e%2e/secret.mar", folder.display());
+    assert_eq!(bench.refuse(&dotted).await.0, 404);
+    assert!(bench.stored().is_empty());
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_said_to_be() {
+    let bench = Bench::new(&["file://.*"]);
+    fs::remove_dir(bench.path("")).unwrap();
+    let (status, text) = bench.refuse("noop.mar").await;
+    assert_eq!(status, 500);
+    assert!(
+        text.starts_with("Model store ") && text.contains("cannot be read"),
+        "{text}"
+    );
+    let source = bench.folder.path().join("x.mar");
+    fs::write(&source, "content").unwrap();
+    let (status, text) = bench.refuse(&format!("file://{}", source.display())).await;
+    assert_eq!(status, 500);
+    assert!(text.starts_with("Failed to save model: file://"), "{text}");
+}
+
+/// Of the text `content`.
+const OF_CONTENT: &str = "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+const OF_OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+#[tokio::test]
+async fn a_checksum_is_checked_before_anything_else_happens() {
+    let bench = Bench::new(&["http://127.*"]);
+    bench.put("noop.mar");
+    let remote = format!("{}/x.mar", server(with_length(b"content"), false).await);
+    for url in ["noop.mar", remote.as_str()] {
+        let with = |checksum| Wanted {
+            checksum: Some(checksum),
+            ..wanted(url)
+        };
+        let error = bench.store.locate(&with(OF_OTHER)).await.unwrap_err();
+        assert_eq!(
+            (error.code().http(), error.to_string()),
+            (
+                400,
+                format!("Checksum of {url} is {OF_CONTENT}, not {OF_OTHER}")
+            )
+        );
+        let error = bench.store.locate(&with("md5:1")).await.unwrap_err();
+        assert_eq!(error.code().http(), 400);
+        assert_eq!(bench.stored(), ["noop.mar"]);
+        bench
+            .store
+            .locate(&with(OF_CONTENT))
+            .await
+            .unwrap()
+            .discard()
+            .await;
+
+        let pinned = format!("{url}#{OF_CONTENT}");
+        let archive = bench.locate(&pinned).await.unwrap();
+        assert_eq!(archive.url(), pinned);
+        archive.discard().await;
+        let both = Wanted {
+            checksum: Some(OF_OTHER),
+            ..wanted(&pinned)
+        };
+        assert_eq!(
+            bench.store.locate(&both).await.unwrap_err().code().http(),
+            400
+        );
+    }
+    // What was fetched before is not trusted either.
+    fs::write(bench.path("x.mar"), "something else").unwrap();
+    let again = format!("{remote}#{OF_CONTENT}");
+    let error = bench.store.locate(&by_operator(&again)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidModel(_)), "{error}");
 }
 
 #[tokio::test]
@@ -180,7 +332,7 @@ async fn a_fetched_archive_is_whole_and_goes_with_its_model() {
         bench.refuse(&url).await,
         (500, "Model file already exists fetched.mar".to_owned())
     );
-    let again = bench.store.locate(&url, IfPresent::Reuse).await.unwrap();
+    let again = bench.store.locate(&by_operator(&url)).await.unwrap();
     assert!(!again.is_downloaded());
     archive.discard().await;
     assert!(bench.stored().is_empty());
@@ -202,9 +354,10 @@ async fn file_urls_are_copied_into_the_store() {
         "file:///tmp",
     ] {
         let (status, text) = bench.refuse(url).await;
-        assert_eq!(
-            (status, text),
-            (400, format!("Failed to download archive from: {url}"))
+        assert_eq!(status, 400);
+        assert!(
+            text.starts_with(&format!("Failed to download archive from: {url}: ")),
+            "{text}"
         );
     }
     assert!(bench.stored().is_empty());
@@ -218,35 +371,39 @@ async fn a_download_that_fails_leaves_nothing() {
             "not found",
             answer("404 Not Found\r\nContent-Length: 0", b""),
             false,
+            "",
         ),
         (
-            "cut short",
-            answer("200 OK\r\nContent-Length: 100", b"only this"),
+            "forbidden",
+            answer("403 Forbidden\r\nContent-Length: 0", b""),
             false,
+            ": the server answered with status 403",
         ),
         (
             "announced too large",
             answer("200 OK\r\nContent-Length: 99999999999", b"x"),
             true,
+            ": the archive is larger than 1048576 bytes, which is max_download_size",
         ),
         (
             "too large without saying so",
             answer("200 OK", &vec![0; (1 << 20) + 1]),
             false,
+            ": the archive is larger than 1048576 bytes, which is max_download_size",
         ),
-        ("silent", Vec::new(), true),
-        (
-            "silent in the middle",
-            answer("200 OK\r\nContent-Length: 100", b"x"),
-            true,
-        ),
-        ("nonsense", b"what?\r\n\r\n".to_vec(), false),
+        ("silent", Vec::new(), true, ": "),
+        ("nonsense", b"what?\r\n\r\n".to_vec(), false, ": "),
     ];
-    for (case, bytes, stall) in cases {
+    for (case, bytes, stall, reason) in cases {
         let url = format!("{}/x.mar", server(bytes, stall).await);
         let located = tokio::time::timeout(Duration::from_secs(20), bench.refuse(&url)).await;
-        let expected = format!("Failed to download archive from: {url}");
-        assert_eq!(located.expect(case), (400, expected), "{case}");
+        let expected = format!("Failed to download archive from: {url}{reason}");
+        let (status, text) = located.expect(case);
+        assert_eq!(status, 400, "{case}");
+        assert!(
+            text == expected || (reason == ": " && text.starts_with(&expected)),
+            "{text}"
+        );
         assert!(bench.stored().is_empty(), "{case}");
     }
     let (status, _) = bench.refuse("http://127.0.0.1:1/nobody-there.mar").await;
@@ -327,19 +484,4 @@ async fn all_archives_are_listed_in_order() {
         bench.store.archives().await.unwrap(),
         ["a.model", "b.mar", "c.tar.gz", "dir"]
     );
-}
-
-#[test]
-fn names_are_derived_from_locations() {
-    for (location, name) in [
-        ("garbage.mar", "garbage"),
-        ("/x/y/my-model.v2.mar", "my_model_v2"),
-        ("m.model", "m"),
-        ("a-b.tar.gz", "a_b_tar_gz"),
-        ("dir/", "dir"),
-        ("_x.mar", "_x"),
-        ("ünï.mar", "_n_"),
-    ] {
-        assert_eq!(derived_name(location), name, "{location}");
-    }
 }

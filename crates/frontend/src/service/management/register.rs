@@ -20,7 +20,7 @@ use crate::model::dependencies;
 use crate::model::manifest::{Identity, Manifest, Naming, Runtime};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{RegisterParams, Settings, Sources};
-use crate::model::store::{IfPresent, LocatedArchive};
+use crate::model::store::{Asker, LocatedArchive, Wanted};
 use crate::service::ServedModel;
 use crate::service::snapshot::SnapshotOf;
 use crate::worker::{ModelContext, WorkerPool};
@@ -43,6 +43,10 @@ const MAX_ARENA_BYTES: u64 = 4 << 30;
 /// What registering takes besides the client's parameters.
 pub(super) struct Registration<'a> {
     pub(super) url: &'a str,
+    /// The checksum that the archive has to have, as the client wrote it.
+    pub(super) checksum: Option<&'a str>,
+    /// Whether an `https` URL is one of S3 that needs credentials.
+    pub(super) s3_sse_kms: bool,
     pub(super) requested_name: Option<&'a str>,
     /// Name of last resort; only models loaded at start have one.
     pub(super) fallback_name: Option<&'a str>,
@@ -77,6 +81,8 @@ impl ManagementService {
         let model = self
             .add(Registration {
                 url,
+                checksum: request.checksum.as_deref(),
+                s3_sse_kms: request.s3_sse_kms,
                 requested_name: request.model_name.as_deref(),
                 fallback_name: None,
                 params: params(&request)?,
@@ -109,11 +115,19 @@ impl ManagementService {
 
     /// Enters a model into the registry, without workers.
     pub(super) async fn add(&self, what: Registration<'_>) -> Result<Arc<ServedModel>, Error> {
-        let if_present = match what.occasion {
-            Occasion::Request => IfPresent::Refuse,
-            Occasion::Startup | Occasion::Restore => IfPresent::Reuse,
-        };
-        let located = self.state.store.locate(what.url, if_present).await?;
+        let located = self
+            .state
+            .store
+            .locate(&Wanted {
+                url: what.url,
+                checksum: what.checksum,
+                s3_sse_kms: what.s3_sse_kms,
+                asker: match what.occasion {
+                    Occasion::Request => Asker::Client,
+                    Occasion::Startup | Occasion::Restore => Asker::Operator,
+                },
+            })
+            .await?;
         let added = self.add_located(&what, located.clone()).await;
         if added.is_err() {
             located.discard().await;

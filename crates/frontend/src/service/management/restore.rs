@@ -77,6 +77,8 @@ impl ManagementService {
         let added = self
             .add(Registration {
                 url: &saved.mar_name,
+                checksum: None,
+                s3_sse_kms: false,
                 requested_name: Some(name),
                 fallback_name: None,
                 params: RegisterParams {

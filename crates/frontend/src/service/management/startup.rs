@@ -51,6 +51,8 @@ impl ManagementService {
         let added = self
             .add(Registration {
                 url: &model.location,
+                checksum: None,
+                s3_sse_kms: false,
                 requested_name: model.name.as_deref(),
                 fallback_name: Some(&fallback_name),
                 params: RegisterParams::default(),
