@@ -29,6 +29,7 @@ def build_archive(
     serialized_file: Path | None = None,
     model_file: Path | None = None,
     extra_files: Sequence[Path] = (),
+    requirements_file: Path | None = None,
     archive_format: str = "default",
 ) -> Path:
     """Packs one model into `store` and returns the archive's path.
@@ -60,6 +61,8 @@ def build_archive(
         words += ["--serialized-file", str(serialized_file)]
     if model_file:
         words += ["--model-file", str(model_file)]
+    if requirements_file:
+        words += ["--requirements-file", str(requirements_file)]
     if extra_files:
         words += ["--extra-files", ",".join(map(str, extra_files))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

@@ -12,6 +12,8 @@ from harness.client import request
 from harness.processes import wait_until
 from harness.server import Server
 
+STARTED = "Model server started."
+
 # A worker is started again soon after each of its failures, and given up after the first.
 GIVEN_UP = {"settings": {"maxRetryTimeoutInSec": 1}}
 
@@ -24,13 +26,14 @@ def ask(server: Server, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def wait_for(server: Server, path: str, status: int) -> dict[str, Any]:
-    """Polls a health route until it has this status; returns its document then."""
+    """Polls a health route of a server that has started; returns its document at this status."""
 
     def has_status() -> bool:
         try:
-            return server.get(path).status == status
+            answer = server.get(path)
         except OSError:  # not listening yet
             return False
+        return answer.status == status and b"are being registered" not in answer.body
 
     wait_until(has_status, 30, f"{path} answers {status}")
     return ask(server, path)[1]
@@ -159,6 +162,7 @@ def test_details_are_for_those_with_a_token(start_server: ServerFactory) -> None
         },
     )
     assert wait_for(server, "/readyz", 503) == {"status": "not ready"}
+    wait_until(lambda: STARTED in server.log(), 30, "the server has started")
     assert ask(server, "/startupz") == (503, {"status": "starting"})
     assert ask(server, "/readyz?model=gone") == (503, {"status": "not ready"})
     assert ask(server, "/livez") == (200, {"status": "alive"})

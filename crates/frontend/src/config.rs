@@ -280,6 +280,10 @@ pub struct Config {
     pub service_envelope: Option<String>,
     /// Whether an archive's requirements file is installed before its workers start.
     pub install_py_dep_per_model: bool,
+    /// The only folder that packages may be installed from.
+    pub wheel_folder: Option<PathBuf>,
+    /// Where virtual environments of models are kept; `None` = in the server's own folder.
+    pub venv_folder: Option<PathBuf>,
     /// Patterns (full match, case-insensitive) of the URLs that models may be fetched from.
     pub allowed_urls: Vec<regex::Regex>,
     /// What a download of an archive may take, and reach.

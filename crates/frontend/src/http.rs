@@ -12,6 +12,7 @@ mod chunked;
 mod connection;
 mod description;
 mod documentation;
+mod doorstep;
 mod events;
 mod form;
 mod head;

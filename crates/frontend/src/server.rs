@@ -76,14 +76,20 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         environment,
         tokens,
     );
-    services.management.load_startup_models().await;
-    services.management.save_snapshot(SnapshotOf::Startup).await;
-
+    services.set_open(false);
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(services.clone(), stopping));
-    announce();
-
+    let mut has_started = false;
+    let start = async {
+        services.management.load_startup_models().await;
+        services.management.save_snapshot(SnapshotOf::Startup).await;
+        has_started = true;
+        services.set_open(true);
+        announce();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = start => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -103,11 +109,14 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     };
     let drain = async {
         let _ = tokio::time::timeout_at(deadline, serving).await;
-        // No client changes anything any more, and every model is still there.
-        services
-            .management
-            .save_snapshot(SnapshotOf::Shutdown)
-            .await;
+        // No client changes anything any more, and every model is still there, unless the start was
+        // broken off: then the snapshot before this start is the one that counts.
+        if has_started {
+            services
+                .management
+                .save_snapshot(SnapshotOf::Shutdown)
+                .await;
+        }
         services.management.stop().await;
     };
     tokio::select! {

@@ -28,6 +28,8 @@ pub use tserve_shm::Block as BodyBlock;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use self::state::ServerState;
 use crate::config::Config;
 use crate::model::runtime_dir::RuntimeDir;
@@ -49,6 +51,7 @@ pub struct Services {
     pub config: Arc<Config>,
     /// Logs.
     pub telemetry: Telemetry,
+    state: Arc<ServerState>,
 }
 
 impl Services {
@@ -69,10 +72,21 @@ impl Services {
         Self {
             inference: InferenceService::new(Arc::clone(&state)),
             management: ManagementService::new(Arc::clone(&state)),
-            health: HealthService::new(state),
+            health: HealthService::new(Arc::clone(&state)),
             tokens,
             config,
             telemetry,
+            state,
         }
+    }
+
+    /// Lets clients in, or keeps all but probes waiting.
+    pub fn set_open(&self, is_open: bool) {
+        self.state.is_open.send_replace(is_open);
+    }
+
+    /// Whether clients are let in.
+    pub fn is_open(&self) -> watch::Receiver<bool> {
+        self.state.is_open.subscribe()
     }
 }

@@ -93,6 +93,8 @@ impl Draft {
                 default_service_handler: None,
                 service_envelope: None,
                 install_py_dep_per_model: false,
+                wheel_folder: None,
+                venv_folder: None,
                 allowed_urls: Vec::new(),
                 downloads: DownloadLimits {
                     max_bytes: 0,

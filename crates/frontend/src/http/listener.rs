@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Connector;
 use super::answer::Surface;
 use super::connection::{self, Door};
+use super::doorstep;
 use super::limits::Limits;
 use super::response::{CorsHeaders, Response};
 use super::wire::Wire;
@@ -256,7 +257,9 @@ impl Acceptor {
             let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
             let alive = self.alive.clone();
             tokio::spawn(async move {
-                connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
+                if doorstep::enter(&stream, &door.surface.services, &shutdown).await {
+                    connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
+                }
                 drop(alive);
             });
         }
@@ -268,7 +271,9 @@ impl Acceptor {
         let (tls, alive) = (self.tls.clone(), self.alive.clone());
         let remote = format!("/{peer}");
         tokio::spawn(async move {
+            let may_enter = doorstep::enter(&stream, &door.surface.services, &shutdown).await;
             match tls {
+                _ if !may_enter => {}
                 None => connection::serve(stream, door, remote, shutdown).await,
                 Some(Tls(acceptor)) => {
                     serve_tls(stream, &acceptor, door, remote, shutdown).await;

@@ -1,203 +1,144 @@
-//! Python packages of one model: `install_py_dep_per_model` runs pip on the archive's
-//! requirements file before its workers start.
+//! Python packages of one model: `install_py_dep_per_model` runs pip on the archive's requirements
+//! file before its workers start, `useVenv` gives them a virtual environment of their own.
 
-use std::collections::VecDeque;
-use std::io;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+mod pip;
+mod venv;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use thiserror::Error as ThisError;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
+pub use self::venv::{Venv, Venvs};
+
+use self::pip::{CommandError, Target};
+use self::venv::Found;
 use super::archive::UnpackedArchive;
-use crate::config::StaticTokens;
 use crate::error::Error;
 
-/// Output that is kept for the log: the end of it, where pip says what went wrong.
-const KEPT_OUTPUT_BYTES: usize = 64 << 10;
-
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long output is still awaited when pip has ended but something else holds its pipes.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
-
-#[derive(Debug, ThisError)]
-enum InstallError {
-    #[error("the manifest names a requirements file outside the archive")]
-    OutsideArchive,
-    #[error("cannot run pip: {0}")]
-    Run(#[from] io::Error),
-    #[error("pip took longer than {0:?}")]
-    TimedOut(Duration),
-    #[error("pip failed: {0}")]
-    Failed(ExitStatus),
+/// What packages are installed with.
+#[derive(Debug, Clone, Copy)]
+pub struct Tools<'a> {
+    /// The interpreter of the model's runtime.
+    pub python: &'a Path,
+    /// The environment of workers: requirements run code of their packages.
+    pub variables: &'a [(OsString, OsString)],
+    /// The only place that packages may come from.
+    pub wheels: Option<&'a Path>,
+    /// Longest time that a step may take.
+    pub timeout: Duration,
 }
 
-/// Installs the packages that the archive's requirements file names, if there is one, into the
-/// model's private folder.
+/// What a model wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The packages of its requirements file.
+    pub packages: bool,
+    /// A virtual environment.
+    pub venv: bool,
+}
+
+/// Installs what the archive's requirements file names, if there is one and that is wanted: into
+/// the virtual environment that is returned, else into the model's private folder.
 ///
 /// Relative paths in the file are relative to the model folder. When this future is dropped, pip
 /// and what it started are killed; what was installed goes with the archive.
 ///
 /// # Errors
-/// [`Error::ModelPreparation`]; the log has the reason and the end of pip's output.
-pub async fn install(
+/// [`Error::ModelPreparation`] with the reason; the log has the end of the output too.
+pub async fn prepare(
     model: &str,
-    python: &Path,
     archive: &UnpackedArchive,
-    timeout: Duration,
-) -> Result<(), Error> {
+    wanted: Wanted,
+    tools: &Tools<'_>,
+    venvs: &Venvs,
+) -> Result<Option<Venv>, Error> {
     let manifest = archive.manifest();
-    let Some(name) = manifest.and_then(|manifest| manifest.requirements_file.as_deref()) else {
-        return Ok(());
+    let requirements = manifest.and_then(|manifest| manifest.requirements_file.as_deref());
+    let requirements = requirements.filter(|_| wanted.packages);
+    let job = Job {
+        model,
+        archive,
+        tools,
     };
-    let output = Tail::default();
-    let started = Instant::now();
-    info!(model, requirements = name, "installing packages");
-    let result = match archive.member(name) {
-        None => Err(InstallError::OutsideArchive),
-        Some(requirements) => {
-            let command = pip(python, archive, &requirements);
-            run(model, command, timeout, &output).await
-        }
-    };
-    match result {
-        Ok(()) => {
-            debug!(model, output = output.text(), "output of pip");
-            info!(
-                model,
-                seconds = started.elapsed().as_secs(),
-                "installed packages"
-            );
-            Ok(())
-        }
-        Err(reason) => {
-            error!(model, %reason, "package installation failed:\n{}", output.text());
-            Err(Error::ModelPreparation(format!(
-                "Custom pip package installation failed for model {model}"
-            )))
-        }
+    if wanted.venv {
+        return job.venv(requirements, venvs).await.map(Some);
     }
+    if let Some(name) = requirements {
+        let target = Target::Folder(archive.packages_directory());
+        job.install(name, tools.python, target).await?;
+    }
+    Ok(None)
 }
 
-fn pip(python: &Path, archive: &UnpackedArchive, requirements: &Path) -> Command {
-    let mut command = Command::new(python);
-    command
-        .args(["-m", "pip", "install", "-U", "-t"])
-        .arg(archive.packages_directory())
-        .arg("-r")
-        .arg(requirements)
-        .current_dir(archive.directory())
-        // Asking for a password would wait for ever.
-        .env("PIP_NO_INPUT", "1")
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    for variable in StaticTokens::VARIABLES {
-        command.env_remove(variable);
-    }
-    command
+/// One preparation.
+struct Job<'a> {
+    model: &'a str,
+    archive: &'a UnpackedArchive,
+    tools: &'a Tools<'a>,
 }
 
-async fn run(
-    model: &str,
-    mut command: Command,
-    timeout: Duration,
-    output: &Tail,
-) -> Result<(), InstallError> {
-    let mut child = command.spawn()?;
-    // Declared after the child and so dropped before it: its number is still its own.
-    let mut group = ProcessGroup::of(&child);
-    let mut readers = JoinSet::new();
-    if let Some(stdout) = child.stdout.take() {
-        readers.spawn(output.clone().collect(stdout));
+impl Job<'_> {
+    /// The virtual environment for a requirements file, made if there is none yet.
+    async fn venv(&self, requirements: Option<&str>, venvs: &Venvs) -> Result<Venv, Error> {
+        let interpreter = pip::identity(self.tools).await;
+        let interpreter = interpreter.map_err(|reason| self.venv_failed(&reason))?;
+        let file = requirements.map(|name| self.requirements(name)).transpose();
+        let file = file.map_err(|reason| self.install_failed(&reason))?;
+        let key = venv::key(&interpreter, file.as_deref(), self.tools);
+        let key = key.map_err(|error| self.install_failed(&error.into()))?;
+        loop {
+            let found = venvs.find(&key).await;
+            let vacancy = match found.map_err(|error| self.venv_failed(&error.into()))? {
+                Found::Ready(venv) => return Ok(venv),
+                Found::Vacant(vacancy) => vacancy,
+            };
+            let made = pip::make_venv(vacancy.folder(), self.tools).await;
+            made.map_err(|reason| self.venv_failed(&reason))?;
+            if let Some(name) = requirements {
+                let python = venv::python(vacancy.folder());
+                self.install(name, &python, Target::Environment).await?;
+            }
+            let completed = vacancy.complete();
+            completed.map_err(|error| self.venv_failed(&error.into()))?;
+        }
     }
-    if let Some(stderr) = child.stderr.take() {
-        readers.spawn(output.clone().collect(stderr));
-    }
-    let waited = tokio::time::timeout(timeout, wait_with_progress(model, &mut child)).await;
-    let status = waited.map_err(|_| InstallError::TimedOut(timeout))??;
-    group.release();
-    let _ = tokio::time::timeout(LAST_OUTPUT, async {
-        while readers.join_next().await.is_some() {}
-    })
-    .await;
-    if status.success() {
+
+    async fn install(&self, name: &str, python: &Path, target: Target<'_>) -> Result<(), Error> {
+        let (model, started) = (self.model, Instant::now());
+        info!(model, requirements = name, "installing packages");
+        let installed = match self.requirements(name) {
+            Ok(file) => pip::install(model, python, target, &file, self.archive, self.tools).await,
+            Err(reason) => Err(reason),
+        };
+        let output = installed.map_err(|reason| self.install_failed(&reason))?;
+        debug!(model, output, "output of pip");
+        let seconds = started.elapsed().as_secs();
+        info!(model, seconds, "installed packages");
         Ok(())
-    } else {
-        Err(InstallError::Failed(status))
+    }
+
+    fn requirements(&self, name: &str) -> Result<PathBuf, CommandError> {
+        self.archive
+            .member(name)
+            .ok_or(CommandError::OutsideArchive)
+    }
+
+    fn install_failed(&self, reason: &CommandError) -> Error {
+        self.failed("Custom pip package installation failed", reason)
+    }
+
+    fn venv_failed(&self, reason: &CommandError) -> Error {
+        self.failed("Virtual environment creation failed", reason)
+    }
+
+    fn failed(&self, what: &str, reason: &CommandError) -> Error {
+        let model = self.model;
+        error!(model, %reason, "{what}:\n{}", reason.output());
+        Error::ModelPreparation(format!("{what} for model {model}: {reason}"))
     }
 }
-
-async fn wait_with_progress(model: &str, child: &mut Child) -> io::Result<ExitStatus> {
-    let started = Instant::now();
-    loop {
-        tokio::select! {
-            status = child.wait() => return status,
-            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
-                info!(model, seconds = started.elapsed().as_secs(), "still installing packages");
-            }
-        }
-    }
-}
-
-/// A process and all it started. Killed on drop, unless released.
-struct ProcessGroup(Option<Pid>);
-
-impl ProcessGroup {
-    fn of(leader: &Child) -> Self {
-        let id = leader.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
-    }
-
-    /// Forgets the group, because its leader was reaped and its number may be somebody else's.
-    fn release(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended meanwhile, which is as good.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-/// The end of what was written, by several writers together.
-#[derive(Debug, Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<u8>>>);
-
-impl Tail {
-    async fn collect(self, mut pipe: impl AsyncRead + Unpin) {
-        let mut buffer = vec![0; 8 << 10];
-        while let Ok(read) = pipe.read(&mut buffer).await {
-            if read == 0 {
-                return;
-            }
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.extend(&buffer[..read]);
-            let excess = kept.len().saturating_sub(KEPT_OUTPUT_BYTES);
-            kept.drain(..excess);
-        }
-    }
-
-    fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (front, back) = kept.as_slices();
-        String::from_utf8_lossy(&[front, back].concat()).into_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,6 +3,7 @@
 //! `<temp_dir>/tserve-<random>/` with
 //! - `owner.lock`, locked for as long as the server lives, however it ends,
 //! - `models/`, one folder per unpacked archive,
+//! - `venvs/`, virtual environments of models, unless another folder is configured for them,
 //! - `boot/`, empty and read-only, the working directory of workers that are still booting.
 //!
 //! A server that ends in order removes its folder; the next server to start removes those of
@@ -72,6 +73,11 @@ impl RuntimeDir {
     /// Where archives are unpacked.
     pub fn models(&self) -> PathBuf {
         self.path.join("models")
+    }
+
+    /// Where virtual environments are made; it exists once there is one.
+    pub fn venvs(&self) -> PathBuf {
+        self.path.join("venvs")
     }
 
     /// Where workers boot: an empty folder, so that nothing in it is taken for a module.

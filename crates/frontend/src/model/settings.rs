@@ -436,7 +436,6 @@ fn warn_about_missing_features(archive: &ArchiveConfig) {
         (archive.sequence_batching, "sequenceBatching"),
         (archive.continuous_batching, "continuousBatching"),
         (archive.async_communication, "asyncCommunication"),
-        (archive.use_venv, "useVenv"),
         (archive.parallel_type.is_some(), "parallelType"),
         (archive.torchrun.is_some(), "torchrun"),
     ];

@@ -156,9 +156,9 @@ impl HealthService {
     /// The models named at start that are not there or lack workers.
     fn unready(&self, counts: Counts) -> Vec<NotReady> {
         let Some(outcomes) = self.state.startup_models.get() else {
-            return vec![unregistered(
+            return vec![missing(
                 "",
-                "the models named at start are being registered",
+                "the models named at start are being registered".to_owned(),
             )];
         };
         let mut unready: Vec<NotReady> = Vec::new();
@@ -194,12 +194,16 @@ impl HealthService {
 }
 
 fn unregistered(name: &str, reason: &str) -> NotReady {
+    missing(name, format!("it is not registered: {reason}"))
+}
+
+fn missing(name: &str, reason: String) -> NotReady {
     NotReady {
         model_name: name.to_owned(),
         model_version: None,
         min_workers: None,
         loaded_workers: None,
-        reason: format!("it is not registered: {reason}"),
+        reason,
         last_error: None,
     }
 }

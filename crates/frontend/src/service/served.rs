@@ -14,7 +14,7 @@ pub struct ServedModel {
     /// Its workers and what they serve.
     pub(super) pool: Arc<WorkerPool>,
     /// The unpacked archive; its folder goes away with the model.
-    pub(super) archive: UnpackedArchive,
+    pub(super) _archive: UnpackedArchive,
     /// Whether the server loaded it when it started.
     pub(super) loaded_at_startup: bool,
 }

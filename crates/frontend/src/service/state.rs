@@ -7,11 +7,15 @@ use tokio::sync::{Semaphore, watch};
 
 use super::ServedModel;
 use crate::config::Config;
+use crate::model::dependencies::Venvs;
 use crate::model::registry::Registry;
 use crate::model::runtime_dir::RuntimeDir;
 use crate::model::store::ModelStore;
 use crate::telemetry::Telemetry;
 use crate::worker::{Devices, WorkerEnvironment};
+
+/// Virtual environments that are kept for later where a folder is configured for them.
+const SPARE_VENVS: usize = 16;
 
 /// The state of one server.
 #[derive(Debug)]
@@ -20,12 +24,15 @@ pub(crate) struct ServerState {
     pub(crate) telemetry: Telemetry,
     pub(crate) registry: Registry<ServedModel>,
     pub(crate) store: ModelStore,
+    pub(crate) venvs: Venvs,
     pub(crate) runtime_dir: RuntimeDir,
     pub(crate) environment: Arc<WorkerEnvironment>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) worker_ids: Arc<AtomicU64>,
     /// Becomes true when a stopping server is to end its workers at once.
     pub(crate) hurry: watch::Sender<bool>,
+    /// Whether clients are served; false while the models named at start are being registered.
+    pub(crate) is_open: watch::Sender<bool>,
     /// How the registration of each model named at start went; set when all have been tried.
     pub(crate) startup_models: OnceLock<Vec<StartupOutcome>>,
     /// Whether every model named at start has been ready at once.
@@ -52,7 +59,13 @@ impl ServerState {
         runtime_dir: RuntimeDir,
         environment: WorkerEnvironment,
     ) -> Self {
+        let venvs = match &config.venv_folder {
+            Some(folder) => Venvs::new(folder.clone(), SPARE_VENVS),
+            None => Venvs::new(runtime_dir.venvs(), 0),
+        };
+        venvs.sweep();
         Self {
+            venvs,
             registry: Registry::new(),
             store: ModelStore::new(
                 config.model_store.clone(),
@@ -63,6 +76,7 @@ impl ServerState {
             devices: Arc::new(Devices::new(config.number_of_gpu)),
             worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
             hurry: watch::Sender::new(false),
+            is_open: watch::Sender::new(true),
             startup_models: OnceLock::new(),
             has_started: AtomicBool::new(false),
             snapshot_turn: Arc::new(Semaphore::new(1)),

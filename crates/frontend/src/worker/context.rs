@@ -1,6 +1,6 @@
 //! What every worker of one model version needs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tserve_shm::{Arena, LinkConfig};
@@ -8,6 +8,7 @@ use tserve_shm::{Arena, LinkConfig};
 use super::process::WorkerEnvironment;
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH, ReplyLimits};
+use crate::model::dependencies::Venv;
 use crate::model::settings::Settings;
 use crate::telemetry::Telemetry;
 
@@ -22,6 +23,8 @@ pub struct ModelContext {
     pub directory: PathBuf,
     /// Folder beside the link of a directory used in place.
     pub link_parent: Option<PathBuf>,
+    /// The virtual environment of its workers, if they have one of their own.
+    pub venv: Option<Venv>,
     /// Effective settings.
     pub settings: Settings,
     /// Effective server configuration.
@@ -37,6 +40,12 @@ pub struct ModelContext {
 }
 
 impl ModelContext {
+    /// The interpreter of its workers.
+    pub(super) fn python(&self) -> &Path {
+        let own = self.venv.as_ref().map(Venv::python);
+        own.unwrap_or_else(|| self.environment.interpreter(self.settings.runtime))
+    }
+
     pub(super) fn reply_limits(&self) -> ReplyLimits {
         ReplyLimits {
             max_response_size: self.config.max_response_size,

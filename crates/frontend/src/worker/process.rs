@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use command_fds::CommandFdExt;
 use command_fds::FdMapping;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tserve_shm::WorkerFds;
 
 use crate::config::{Config, StaticTokens};
@@ -22,6 +24,9 @@ const LINK_FD: i32 = 4;
 const ARENA_FD: i32 = 5;
 const WAKE_FD: i32 = 6;
 
+/// Least number of workers that load at once.
+const LEAST_LOADS: usize = 4;
+
 /// What all workers of a server are started with.
 #[derive(Debug)]
 pub struct WorkerEnvironment {
@@ -31,6 +36,8 @@ pub struct WorkerEnvironment {
     /// the standard library; they move into the model's folder before they import the handler.
     boot_dir: PathBuf,
     variables: Vec<(OsString, OsString)>,
+    /// Loading takes processor time and memory for a while; many at once only slow each other down.
+    load_turns: Arc<Semaphore>,
 }
 
 impl WorkerEnvironment {
@@ -63,7 +70,13 @@ impl WorkerEnvironment {
             interpreter,
             boot_dir,
             variables,
+            load_turns: Arc::new(Semaphore::new(loads_at_once())),
         }
+    }
+
+    /// A turn to load a model.
+    pub(super) async fn load_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.load_turns).acquire_owned().await.ok()
     }
 
     /// The interpreter that runs models of this runtime.
@@ -74,16 +87,21 @@ impl WorkerEnvironment {
         }
     }
 
+    /// What workers find in their environment.
+    pub fn variables(&self) -> &[(OsString, OsString)] {
+        &self.variables
+    }
+
     /// Starts a worker in a process group of its own. Returns the child and the server's end of
     /// its control socket.
     pub(super) fn spawn(
         &self,
-        runtime: Runtime,
+        python: &Path,
         link: WorkerFds,
         arena: OwnedFd,
     ) -> io::Result<(Child, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(self.interpreter(runtime));
+        let mut command = Command::new(python);
         command
             .args(["-m", "tserve_worker"])
             .args(["--control-fd", &CONTROL_FD.to_string()])
@@ -119,6 +137,11 @@ impl WorkerEnvironment {
         // shows as the end of the control socket.
         Ok((command.spawn()?, ours))
     }
+}
+
+/// How many workers load at once.
+fn loads_at_once() -> usize {
+    std::thread::available_parallelism().map_or(LEAST_LOADS, |cpus| cpus.get().max(LEAST_LOADS))
 }
 
 /// Kills everything a worker started, and the worker.

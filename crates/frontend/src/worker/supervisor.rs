@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tserve_shm::create_link;
 
 use super::backoff::Backoff;
@@ -34,6 +34,12 @@ pub enum StopMode {
 
 /// How the first load of a worker went; `None` while it lasts.
 pub(super) type FirstLoad = Option<Result<(), LastFailure>>;
+
+/// Permission to load while others wait for theirs.
+type LoadTurn = Option<OwnedSemaphorePermit>;
+
+/// How long a worker that loads may keep others from it.
+const LOAD_TURN: Duration = Duration::from_secs(10);
 
 /// Drives one worker until it is stopped.
 pub(super) struct Supervisor {
@@ -129,13 +135,18 @@ impl Supervisor {
     }
 
     async fn live(&mut self, backoff: &mut Backoff) -> End {
+        let environment = Arc::clone(&self.context.environment);
+        let turn = tokio::select! {
+            turn = environment.load_turn() => turn,
+            () = self.stopped() => return End::Stopped,
+        };
         let (mut life, submitter) = match self.start() {
             Ok(started) => started,
             Err(error) => {
                 return End::Failed(LastFailure::new(format!("cannot start a worker: {error}")));
             }
         };
-        if let Some(end) = self.load(&mut life).await {
+        if let Some(end) = self.load(&mut life, turn).await {
             life.end().await;
             return end;
         }
@@ -159,7 +170,7 @@ impl Supervisor {
         let (mut child, control) =
             context
                 .environment
-                .spawn(context.settings.runtime, worker_fds, arena)?;
+                .spawn(context.python(), worker_fds, arena)?;
         let pid = child
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
@@ -186,7 +197,9 @@ impl Supervisor {
     }
 
     /// Tells the worker what to load and waits for the outcome; `None` means it is loaded.
-    async fn load(&mut self, life: &mut Life) -> Option<End> {
+    /// Others get its turn when it has ended, or earlier when it takes long: it may be waiting for
+    /// something.
+    async fn load(&mut self, life: &mut Life, mut turn: LoadTurn) -> Option<End> {
         let context = Arc::clone(&self.context);
         let settings = &context.settings;
         let load = ToWorker::Load {
@@ -202,11 +215,16 @@ impl Supervisor {
         };
         // A worker that is dead already shows as such below.
         let _ = life.control.send(&load).await;
-        let deadline = tokio::time::Instant::now() + settings.startup_timeout;
+        let started = tokio::time::Instant::now();
+        let deadline = started + settings.startup_timeout;
         loop {
             let message = tokio::select! {
                 biased;
                 message = life.control.receive() => message,
+                () = tokio::time::sleep_until(started + LOAD_TURN), if turn.is_some() => {
+                    turn = None;
+                    continue;
+                }
                 Ok(status) = life.child.wait() => {
                     return Some(End::Failed(life.died(status).while_loading()));
                 }

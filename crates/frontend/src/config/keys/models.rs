@@ -76,6 +76,25 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_INSTALL_PY_DEP_PER_MODEL"),
         Key::new(
+            "wheel_folder",
+            form::FOLDER,
+            None,
+            "Folder of wheels that requirements are installed from, and from nowhere else: for \
+             machines without a network. Not known to TorchServe.",
+            |draft, text| optional_path(text).map(|it| draft.config.wheel_folder = it),
+        )
+        .env("TS_WHEEL_FOLDER"),
+        Key::new(
+            "venv_folder",
+            form::FOLDER,
+            None,
+            "Folder that virtual environments of models (`useVenv`) are kept in from one start to \
+             the next, the 16 used last if nobody uses them; not set: they go with the server. Not \
+             known to TorchServe.",
+            |draft, text| optional_path(text).map(|it| draft.config.venv_folder = it),
+        )
+        .env("TS_VENV_FOLDER"),
+        Key::new(
             "default_service_handler",
             form::TEXT,
             None,

@@ -43,7 +43,33 @@ impl Bench {
     }
 
     async fn install(&self, timeout: Duration) -> Result<(), Error> {
-        install("m", FAKE_PYTHON.as_ref(), &self.archive, timeout).await
+        self.install_with(FAKE_PYTHON.as_ref(), timeout).await
+    }
+
+    async fn install_with(&self, python: &Path, timeout: Duration) -> Result<(), Error> {
+        let prepared = self.prepare(python, timeout, false).await;
+        prepared.map(|venv| assert!(venv.is_none()))
+    }
+
+    async fn prepare(
+        &self,
+        python: &Path,
+        timeout: Duration,
+        venv: bool,
+    ) -> Result<Option<Venv>, Error> {
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let tools = Tools {
+            python,
+            variables: &variables,
+            wheels: None,
+            timeout,
+        };
+        let wanted = Wanted {
+            packages: true,
+            venv,
+        };
+        let venvs = Venvs::new(self.file("venvs"), 0);
+        prepare("m", &self.archive, wanted, &tools, &venvs).await
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -91,36 +117,72 @@ async fn an_archive_without_requirements_needs_no_interpreter() {
 }
 
 #[tokio::test]
-async fn a_failure_has_the_text_clients_know() {
-    let expected = Err(Error::ModelPreparation(
-        "Custom pip package installation failed for model m".to_owned(),
-    ));
-    let bench = Bench::with_script("echo 'No matching distribution' >&2; exit 1").await;
-    assert_eq!(bench.install(PLENTY).await, expected);
-    let missing = Path::new("/no/such/python");
+async fn a_failure_has_the_text_clients_know_and_the_reason() {
+    let text = |installed: Result<(), Error>| installed.unwrap_err().to_string();
+    let known = "Custom pip package installation failed for model m: ";
+    let bench = Bench::with_script("echo 'ERROR: No matching distribution' >&2; exit 1").await;
+    let failed = text(bench.install(PLENTY).await);
+    assert_eq!(failed, format!("{known}No matching distribution"));
+    let missing = text(
+        bench
+            .install_with(Path::new("/no/such/python"), PLENTY)
+            .await,
+    );
     assert_eq!(
-        install("m", missing, &bench.archive, PLENTY).await,
-        expected
+        missing,
+        format!("{known}No such file or directory (os error 2)")
     );
     let outside = r#"{"model": {"requirementsFile": "../reqs.txt"}}"#;
-    assert_eq!(
-        Bench::new(outside, "").await.install(PLENTY).await,
-        expected
+    let failed = text(Bench::new(outside, "").await.install(PLENTY).await);
+    assert!(
+        failed.starts_with(&format!("{known}the manifest names")),
+        "{failed}"
     );
+    let quiet = Bench::with_script("exit 3").await;
+    let failed = text(quiet.install(PLENTY).await);
+    assert_eq!(failed, format!("{known}exit status: 3"));
 }
 
 #[tokio::test]
 async fn only_the_end_of_much_output_is_kept() {
-    let bench =
-        Bench::with_script("head -c 3000000 /dev/zero | tr '\\0' 'x'; echo 'the last words' >&2")
-            .await;
-    let requirements = bench.archive.member("reqs.txt").unwrap();
-    let output = Tail::default();
-    let command = pip(FAKE_PYTHON.as_ref(), &bench.archive, &requirements);
-    run("m", command, PLENTY, &output).await.unwrap();
-    let text = output.text();
-    assert!(text.len() <= KEPT_OUTPUT_BYTES);
-    assert!(text.contains("the last words"));
+    let bench = Bench::with_script(
+        "head -c 3000000 /dev/zero | tr '\\0' 'x'; echo; echo 'ERROR: the last words' >&2; exit 1",
+    )
+    .await;
+    let failed = bench.install(PLENTY).await.unwrap_err().to_string();
+    assert!(failed.ends_with(": the last words"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_virtual_environment_is_made_once_and_removed_after_use() {
+    let bench = Bench::with_script("echo installed >> installed").await;
+    let make = || bench.prepare(FAKE_PYTHON.as_ref(), PLENTY, true);
+    let (first, second) = (make().await.unwrap(), make().await.unwrap());
+    let python = first.as_ref().unwrap().python().to_owned();
+    assert_eq!(python, second.as_ref().unwrap().python());
+    assert!(python.is_file());
+    let log = fs::read_to_string(bench.file("m/installed")).unwrap();
+    assert_eq!(log, "installed\n");
+    drop((first, second));
+    assert!(!python.exists());
+}
+
+#[tokio::test]
+async fn a_virtual_environment_that_cannot_be_filled_leaves_nothing() {
+    let bench = Bench::with_script("echo 'ERROR: no' >&2; exit 1").await;
+    let failed = bench.prepare(FAKE_PYTHON.as_ref(), PLENTY, true).await;
+    let text = failed.unwrap_err().to_string();
+    assert!(
+        text.starts_with("Custom pip package installation failed for model m: no"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(bench.file("venvs")).unwrap().count(), 0);
+    let failed = bench.prepare(Path::new("/bin/false"), PLENTY, true).await;
+    let text = failed.unwrap_err().to_string();
+    assert!(
+        text.starts_with("Virtual environment creation failed for model m: "),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH};
 use crate::error::Error;
 use crate::model::archive::{UnpackLimits, UnpackedArchive, unpack};
-use crate::model::dependencies;
+use crate::model::dependencies::{self, Tools, Venv, Wanted};
 use crate::model::manifest::{Identity, Manifest, Naming, Runtime};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{RegisterParams, Settings, Sources};
@@ -148,8 +148,10 @@ impl ManagementService {
             requested_runtime: what.params.runtime,
         })?;
         let settings = self.settings(what, &archive, &manifest, &identity)?;
-        let model = Arc::new(self.assemble(what, located, archive, identity, settings)?);
-        self.install_dependencies(&model, &manifest).await?;
+        let venv = self
+            .install_dependencies(&identity.name, &archive, &settings)
+            .await?;
+        let model = Arc::new(self.assemble(what, located, archive, identity, settings, venv)?);
         self.state
             .registry
             .insert(model.name(), model.version(), Arc::clone(&model))?;
@@ -201,6 +203,7 @@ impl ManagementService {
         archive: UnpackedArchive,
         identity: Identity,
         mut settings: Settings,
+        venv: Option<Venv>,
     ) -> Result<ServedModel, Error> {
         let state = &self.state;
         // A batch cannot be larger than what may wait, whatever was asked for.
@@ -222,6 +225,7 @@ impl ManagementService {
             directory: archive.directory().to_path_buf(),
             link_parent: archive.link_parent().map(Path::to_path_buf),
             dispatcher: Dispatcher::start(policy, settings.job_queue_size),
+            venv,
             settings,
             config: Arc::clone(&state.config),
             arena,
@@ -233,25 +237,35 @@ impl ManagementService {
         Ok(ServedModel {
             located,
             pool: WorkerPool::new(context, ids, devices),
-            archive,
+            _archive: archive,
             loaded_at_startup: what.occasion == Occasion::Startup,
         })
     }
 
-    /// Installs what the archive's requirements file asks for, if the configuration says so.
+    /// Makes the packages and the virtual environment that an archive asks for, as far as the
+    /// configuration allows.
     async fn install_dependencies(
         &self,
-        model: &ServedModel,
-        manifest: &Manifest,
-    ) -> Result<(), Error> {
-        if !self.state.config.install_py_dep_per_model || manifest.requirements_file.is_none() {
-            return Ok(());
+        model: &str,
+        archive: &UnpackedArchive,
+        settings: &Settings,
+    ) -> Result<Option<Venv>, Error> {
+        let (state, config) = (&self.state, &self.state.config);
+        let has_own_interpreter = settings.runtime == Runtime::Python;
+        if settings.declared.use_venv && !has_own_interpreter {
+            tracing::warn!(model, "useVenv has no effect: it needs the runtime python");
         }
-        let interpreter = self
-            .state
-            .environment
-            .interpreter(model.context().settings.runtime);
-        dependencies::install(model.name(), interpreter, &model.archive, INSTALL_TIMEOUT).await
+        let wanted = Wanted {
+            packages: config.install_py_dep_per_model,
+            venv: settings.declared.use_venv && has_own_interpreter,
+        };
+        let tools = Tools {
+            python: state.environment.interpreter(settings.runtime),
+            variables: state.environment.variables(),
+            wheels: config.wheel_folder.as_deref(),
+            timeout: INSTALL_TIMEOUT,
+        };
+        dependencies::prepare(model, archive, wanted, &tools, &state.venvs).await
     }
 
     /// How many workers a registration starts: the archive's own pair, or what the client says, or

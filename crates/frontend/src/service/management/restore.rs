@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
 use super::ManagementService;
 use super::register::{Occasion, Registration};
+use super::startup::side_by_side;
 use crate::config::{ModelSnapshot, VersionSnapshot};
 use crate::error::Error;
 use crate::model::manifest::Runtime;
@@ -17,8 +21,17 @@ impl ManagementService {
     /// load. What cannot be registered is reported and left out.
     pub(super) async fn restore(&self, snapshot: &ModelSnapshot) -> Vec<StartupOutcome> {
         let mut outcomes = Vec::new();
-        for (name, versions) in &snapshot.models {
-            self.restore_model(name, versions, &mut outcomes).await;
+        let mut restoring = JoinSet::new();
+        let turns = Arc::new(Semaphore::new(side_by_side()));
+        for (name, versions) in snapshot.models.clone() {
+            let (service, turns) = (self.clone(), Arc::clone(&turns));
+            restoring.spawn(async move {
+                let _turn = turns.acquire().await;
+                service.restore_model(&name, &versions).await
+            });
+        }
+        while let Some(restored) = restoring.join_next().await {
+            outcomes.extend(restored.unwrap_or_default());
         }
         let failed = outcomes.iter().filter(|it| it.failure.is_some()).count();
         let count = outcomes.len() - failed;
@@ -35,8 +48,8 @@ impl ManagementService {
         &self,
         name: &str,
         versions: &BTreeMap<String, VersionSnapshot>,
-        outcomes: &mut Vec<StartupOutcome>,
-    ) {
+    ) -> Vec<StartupOutcome> {
+        let mut outcomes = Vec::new();
         for (version, saved) in versions {
             let restored = self.restore_version(name, saved).await;
             let failure = match &restored {
@@ -66,6 +79,7 @@ impl ManagementService {
                 is_restored: true,
             });
         }
+        outcomes
     }
 
     async fn restore_version(
