@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -68,8 +69,16 @@ def start_again(server: Server, *flags: str, loaded: tuple[str, ...] = ()) -> st
 def refused(server: Server, *flags: str) -> str:
     """What a start that is refused prints."""
     words = [*server.command, "--foreground", *FLAGS, "--model-store", str(server.store), *flags]
+    # The pid file of a server elsewhere is none of this test's business.
+    folder = str(server.temporary)
     done = subprocess.run(
-        words, cwd=server.working, capture_output=True, text=True, timeout=30, check=False
+        words,
+        cwd=server.working,
+        env={**os.environ, "TMPDIR": folder, "TEMP": folder},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 1
     return done.stdout + done.stderr
