@@ -49,8 +49,6 @@ pub struct Batcher<J> {
     policy: Policy,
     /// Jobs in the order of admission.
     admitted: Producer<J>,
-    /// Jobs that were taken and came back. Each still holds its place in `admitted`, so as many places do here.
-    returned: Producer<J>,
     /// The length of [`Taker::staged`].
     staged: Arc<AtomicUsize>,
 }
@@ -62,8 +60,7 @@ pub struct Batcher<J> {
 pub struct Taker<J> {
     policy: Policy,
     admitted: Consumer<J>,
-    returned: Consumer<J>,
-    /// The oldest waiting jobs: out of the queues, in no batch yet.
+    /// The oldest waiting jobs: out of the queue, in no batch yet.
     staged: VecDeque<J>,
     /// The public copy of `staged.len()`, for [`Batcher::waiting`].
     staged_len: Arc<AtomicUsize>,
@@ -77,19 +74,16 @@ impl<J> Batcher<J> {
     /// Panics if slots for `capacity` jobs, rounded up to a power of two, do not fit in memory.
     pub fn new(policy: Policy, capacity: usize) -> (Self, Taker<J>) {
         let (admitted, admitted_consumer) = queue::bounded(capacity);
-        let (returned, returned_consumer) = queue::bounded(capacity);
         let staged = Arc::new(AtomicUsize::new(0));
         let taker = Taker {
             policy,
             admitted: admitted_consumer,
-            returned: returned_consumer,
             staged: VecDeque::new(),
             staged_len: Arc::clone(&staged),
         };
         let batcher = Self {
             policy,
             admitted,
-            returned,
             staged,
         };
         (batcher, taker)
@@ -104,15 +98,6 @@ impl<J> Batcher<J> {
         self.admitted.push(job)
     }
 
-    /// Puts jobs back that were taken and not started: to the front, in order of arrival. They never lost their places.
-    ///
-    /// Also works on a closed queue. A job is dropped when it holds no place or nobody takes any more; its drop answers.
-    pub fn requeue(&self, jobs: impl IntoIterator<Item = J>) {
-        for job in jobs {
-            drop(self.returned.push(job));
-        }
-    }
-
     /// Frees the places of `count` jobs that [`Taker::take`] handed out and that have started or died.
     pub fn release(&self, count: usize) {
         self.admitted.release(count);
@@ -125,7 +110,7 @@ impl<J> Batcher<J> {
 
     /// The number of jobs that wait, dead ones included until they are met; a snapshot.
     pub fn waiting(&self) -> usize {
-        self.admitted.len() + self.returned.len() + self.staged.load(Ordering::Relaxed)
+        self.admitted.len() + self.staged.load(Ordering::Relaxed)
     }
 
     /// The number of places.
@@ -169,7 +154,6 @@ impl<J: Queued> Taker<J> {
     /// After [`Batcher::close`] this is every job whose push succeeded and that was not taken before; it may then have
     /// to wait for another thread to finish the last instructions of a push.
     pub fn drain(&mut self) -> Vec<J> {
-        self.stage_returned();
         let mut jobs = Vec::from(std::mem::take(&mut self.staged));
         jobs.extend(std::iter::from_fn(|| self.admitted.pop_last()));
         self.admitted.release(jobs.len());
@@ -179,7 +163,6 @@ impl<J: Queued> Taker<J> {
 
     /// Brings a batch of live jobs to `staged`, or as many as there are.
     fn stage(&mut self, now: Instant) {
-        self.stage_returned();
         let before = self.staged.len();
         self.staged.retain(|job| job.is_live(now));
         let mut dead = before - self.staged.len();
@@ -194,23 +177,6 @@ impl<J: Queued> Taker<J> {
             }
         }
         self.admitted.release(dead);
-    }
-
-    /// Moves the jobs that came back before the staged ones that arrived after them.
-    ///
-    /// Arrival settles the order because workers do not give up their batches in the order in which they got them.
-    fn stage_returned(&mut self) {
-        let jobs: Vec<J> = std::iter::from_fn(|| self.returned.pop()).collect();
-        self.returned.release(jobs.len());
-        // From the last to the first, so that jobs of equal arrival keep the order they came back in.
-        for job in jobs.into_iter().rev() {
-            let arrived = job.arrived();
-            let place = self
-                .staged
-                .iter()
-                .position(|staged| staged.arrived() >= arrived);
-            self.staged.insert(place.unwrap_or(self.staged.len()), job);
-        }
     }
 
     fn publish_staged(&self) {

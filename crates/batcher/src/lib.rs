@@ -6,10 +6,10 @@
 //! hands out what is ready:
 //!
 //! ```text
-//! push ──> admitted ─┐                         ┌─ idle worker: full, or due
-//!                    ├──> staged ──take──> batch
-//! requeue ─> returned┘    (Taker)              └─ busy worker: full
-//! └───────────────── a place is held ─────────────────┘ release
+//!                                    ┌─ idle worker: full, or due
+//! push ──> admitted ──> staged ──take──> batch
+//!                       (Taker)      └─ busy worker: full
+//! └──────────── a place is held ────────────────────────────┘ release
 //! ```
 //!
 //! # Example
@@ -62,7 +62,7 @@
 //!   whoever freed it; a slot is reused only after its value moved out, even if places are released wrongly; a push
 //!   against a close, or against the end of the consumer, is refused or drained.
 //! - *gate*: one thread inside at a time; no note is lost, also when the thread inside panics or calls itself.
-//! - *together*: a job is handed out once, beside other pushes, a job that comes back, and a close.
+//! - *together*: a job is handed out once, beside other pushes and a close.
 //!
 //! Each memory ordering in `queue.rs` and `combiner.rs` that is stronger than relaxed was weakened in turn, and so were
 //! the bound, the last pop of a closed queue and the gate's hand-over: every time one of the checks failed. Not covered:
@@ -75,7 +75,7 @@
 //! - what the clock does. Time is an argument here, and `tests/batches` covers it: a property test compares any sequence
 //!   of events with a model of the live jobs (none lost, none twice, order, size, delay, places).
 //!
-//! `tests/stress.rs` adds real threads, cancelled jobs and workers that give batches back; it and the unit tests also
+//! `tests/stress.rs` adds real threads and cancelled jobs; it and the unit tests also
 //! run in miri (`cargo +nightly miri test -p tserve-batcher --lib --test stress`).
 
 mod batch;

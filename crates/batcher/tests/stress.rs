@@ -1,4 +1,4 @@
-//! The batcher as the server uses it, on real threads: many clients, workers that fail, one answer for each job.
+//! The batcher as the server uses it, on real threads: many clients, several workers, one answer for each job.
 
 #![cfg(not(loom))]
 
@@ -38,7 +38,6 @@ struct Job<'a> {
     client: usize,
     number: usize,
     arrived: Instant,
-    came_back: bool,
     record: &'a Record,
     held: &'a AtomicIsize,
 }
@@ -121,7 +120,6 @@ impl<'a> Server<'a> {
                 client,
                 number,
                 arrived: Instant::now(),
-                came_back: false,
                 record,
                 held,
             };
@@ -138,23 +136,16 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Runs batches until the server is over; gives half of every fifth one back.
+    /// Runs batches until the server is over.
     fn act_as_worker(&self, worker: usize, inbox: &Receiver<Vec<Job<'a>>>) {
-        for round in 1.. {
+        loop {
             self.idle.push(worker).unwrap();
             self.dispatch();
-            let mut jobs = match inbox.recv_timeout(STUCK) {
+            let jobs = match inbox.recv_timeout(STUCK) {
                 Ok(jobs) => jobs,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("worker {worker} was forgotten"),
             };
-            if round % 5 == 0 {
-                let mut back = jobs.split_off(jobs.len() / 2);
-                for job in &mut back {
-                    job.came_back = true;
-                }
-                self.batcher.requeue(back);
-            }
             let started = jobs.len();
             drop(jobs);
             self.batcher.release(started);
@@ -171,7 +162,7 @@ impl Dispatch<'_> {
                 break;
             };
             assert!((1..=BATCH_SIZE).contains(&jobs.len()));
-            for job in jobs.iter().filter(|job| !job.came_back) {
+            for job in &jobs {
                 let last = self.last[job.client].replace(job.number);
                 assert!(last < Some(job.number), "the order of a client is lost");
             }
@@ -187,7 +178,7 @@ impl Dispatch<'_> {
 }
 
 #[test]
-fn each_job_of_many_clients_is_answered_once_by_workers_that_give_up() {
+fn each_job_of_many_clients_is_answered_once() {
     let held = AtomicIsize::new(0);
     let records: [Vec<Record>; CLIENTS] = std::array::from_fn(|_| {
         iter::repeat_with(Record::default)

@@ -156,8 +156,8 @@ impl Dispatcher {
         }
     }
 
-    /// Puts jobs that no worker has started back in front of the queue, where they take their
-    /// places again.
+    /// Puts jobs that no worker has started back in front of the queue. They hold no places in it
+    /// any more, so that for a moment more jobs may wait than it has places.
     pub fn put_back(&self, jobs: Vec<Job>) {
         self.events.push(Event::PutBack(jobs));
         self.pump();

@@ -134,42 +134,6 @@ fn a_job_that_dies_after_it_was_looked_at_is_still_dropped() {
 }
 
 #[test]
-fn batches_that_come_back_in_any_order_go_out_in_the_old_one() {
-    let (batcher, mut taker) = batcher(2, 8);
-    let start = Instant::now();
-    for id in 1..=7 {
-        let arrived = start + Duration::from_micros(id.into());
-        batcher.push(Job::new(id, arrived)).unwrap();
-    }
-    let mut take = || match taker.take(start + DELAY * 2, Take::DueOnly) {
-        Taken::Batch(jobs) => jobs,
-        other => panic!("{other:?}"),
-    };
-    let (first, second, third) = (take(), take(), take());
-    batcher.requeue(second);
-    batcher.requeue(third);
-    batcher.requeue(first);
-    assert_eq!(batcher.waiting(), 7);
-    let order: Vec<u32> = (0..4).flat_map(|_| take()).map(|job| job.id()).collect();
-    assert_eq!(order, [1, 2, 3, 4, 5, 6, 7]);
-}
-
-#[test]
-fn jobs_that_arrived_together_keep_their_order_when_they_come_back() {
-    let (batcher, mut taker) = batcher(3, 8);
-    let now = Instant::now();
-    for id in 1..=5 {
-        batcher.push(Job::new(id, now)).unwrap();
-    }
-    let Taken::Batch(jobs) = taker.take(now, Take::FullOnly) else {
-        panic!("three of five jobs fill a batch");
-    };
-    batcher.requeue(jobs);
-    let order: Vec<u32> = taker.drain().iter().map(Job::id).collect();
-    assert_eq!(order, [1, 2, 3, 4, 5]);
-}
-
-#[test]
 fn a_closed_batcher_refuses_jobs_and_gives_what_it_has_at_once() {
     let (batcher, mut taker) = batcher(4, 8);
     let now = Instant::now();
@@ -184,17 +148,15 @@ fn a_closed_batcher_refuses_jobs_and_gives_what_it_has_at_once() {
 }
 
 #[test]
-fn a_drain_hands_back_staged_returned_and_queued_jobs_and_frees_their_places() {
-    let (batcher, mut taker) = batcher(2, 4);
-    let start = Instant::now();
-    let at = |id: u32| start + Duration::from_micros(id.into());
-    for id in 1..=4 {
-        batcher.push(Job::new(id, at(id))).unwrap();
-    }
-    let Taken::Batch(jobs) = taker.take(start, Take::FullOnly) else {
-        panic!("two of four jobs fill a batch");
-    };
-    batcher.requeue(jobs);
+fn a_drain_hands_back_staged_and_queued_jobs_and_frees_their_places() {
+    let (batcher, mut taker) = batcher(3, 4);
+    let now = Instant::now();
+    batcher.push(Job::new(1, now)).unwrap();
+    batcher.push(Job::new(2, now)).unwrap();
+    // Looked at and left: these two are staged.
+    assert!(matches!(taker.take(now, Take::DueOnly), Taken::Wait(_)));
+    batcher.push(Job::new(3, now)).unwrap();
+    batcher.push(Job::new(4, now)).unwrap();
     let drained = taker.drain();
     assert_eq!(
         drained.iter().map(Job::id).collect::<Vec<_>>(),
@@ -202,12 +164,12 @@ fn a_drain_hands_back_staged_returned_and_queued_jobs_and_frees_their_places() {
     );
     assert_eq!(batcher.waiting(), 0);
     for id in 5..=8 {
-        batcher.push(Job::new(id, at(id))).unwrap();
+        batcher.push(Job::new(id, now)).unwrap();
     }
 }
 
 #[test]
-fn a_job_that_comes_back_after_the_taker_is_gone_is_dropped() {
+fn jobs_that_wait_when_the_taker_goes_are_dropped() {
     let (batcher, mut taker) = batcher(1, 2);
     let now = Instant::now();
     let (running, waiting) = (Job::new(1, now), Job::new(2, now));
@@ -218,7 +180,8 @@ fn a_job_that_comes_back_after_the_taker_is_gone_is_dropped() {
     };
     batcher.push(waiting).unwrap();
     drop(taker);
-    batcher.requeue(jobs);
+    assert_eq!(clients.each_ref().map(|client| client.drops()), [0, 1]);
+    drop(jobs);
     assert_eq!(clients.map(|client| client.drops()), [1, 1]);
     assert!(matches!(
         batcher.push(Job::new(3, now)),

@@ -23,11 +23,8 @@ enum Event {
         ms: u64,
     },
     Take(Take),
-    /// A worker starts the first `started` jobs of a batch it holds and gives the others back.
-    End {
-        batch: prop::sample::Index,
-        started: usize,
-    },
+    /// A worker starts a batch it holds.
+    Start(prop::sample::Index),
     Close,
     Drain,
 }
@@ -38,8 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<prop::sample::Index>().prop_map(Event::GoAway),
         3 => (0..15_u64).prop_map(|ms| Event::Advance { ms }),
         4 => prop::sample::select(vec![Take::DueOnly, Take::FullOnly]).prop_map(Event::Take),
-        3 => (any::<prop::sample::Index>(), 0..5_usize)
-            .prop_map(|(batch, started)| Event::End { batch, started }),
+        3 => any::<prop::sample::Index>().prop_map(Event::Start),
         1 => prop::bool::weighted(0.1).prop_map(|close| if close { Event::Close } else { Event::Drain }),
     ]
 }
@@ -97,10 +93,10 @@ impl World {
             }
             Event::Advance { ms } => self.now += Duration::from_millis(ms),
             Event::Take(mode) => self.take(mode),
-            Event::End { batch, started } if !self.batches.is_empty() => {
-                self.end(batch.index(self.batches.len()), started);
+            Event::Start(batch) if !self.batches.is_empty() => {
+                self.start(batch.index(self.batches.len()));
             }
-            Event::GoAway(_) | Event::End { .. } => {}
+            Event::GoAway(_) | Event::Start(_) => {}
             Event::Close => {
                 self.batcher.close();
                 self.closed = true;
@@ -185,17 +181,12 @@ impl World {
         }
     }
 
-    fn end(&mut self, batch: usize, started: usize) {
-        let mut jobs = self.batches.swap_remove(batch);
-        let back = jobs.split_off(started.min(jobs.len()));
+    fn start(&mut self, batch: usize) {
+        let jobs = self.batches.swap_remove(batch);
         self.batcher.release(jobs.len());
         for job in &jobs {
             self.records[job.id() as usize].whereabouts = Whereabouts::Gone;
         }
-        for job in &back {
-            self.records[job.id() as usize].whereabouts = Whereabouts::Waiting;
-        }
-        self.batcher.requeue(back);
     }
 
     fn drain(&mut self) {
