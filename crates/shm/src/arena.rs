@@ -9,6 +9,7 @@
 //! file mapped read-only anyway.
 
 mod block;
+mod entries;
 mod slots;
 
 use std::{io, sync::Arc};
@@ -289,7 +290,7 @@ fn plan(capacity: u64) -> io::Result<(Vec<Class>, u64)> {
         classes.push(Class {
             shift,
             start,
-            slots: Slots::new(u32::try_from(count).map_err(io::Error::other)?),
+            slots: Slots::new(u32::try_from(count).map_err(io::Error::other)?)?,
         });
         start += (count << shift).next_multiple_of(PAGE_BYTES);
     }

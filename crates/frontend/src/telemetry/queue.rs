@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
 
 /// Buffers that grew beyond this are not kept for the next line.
 const KEPT_BYTES: usize = 4096;
@@ -18,8 +18,11 @@ const KEPT_BUFFERS: usize = 1024;
 /// One kind of lines on its way; kinds do not take each other's places.
 #[derive(Debug)]
 pub(super) struct Queue {
-    lines: ArrayQueue<Vec<u8>>,
+    /// Takes memory for what waits in it, not for what may: a full one is large.
+    lines: SegQueue<Vec<u8>>,
     used: ArrayQueue<Vec<u8>>,
+    waiting_lines: AtomicUsize,
+    most_lines: usize,
     waiting_bytes: AtomicUsize,
     most_bytes: usize,
     dropped: AtomicU64,
@@ -27,10 +30,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(bell: &Arc<Bell>, lines: usize, most_bytes: usize) -> Self {
+    pub(super) fn new(bell: &Arc<Bell>, most_lines: usize, most_bytes: usize) -> Self {
         Self {
-            lines: ArrayQueue::new(lines),
+            lines: SegQueue::new(),
             used: ArrayQueue::new(KEPT_BUFFERS),
+            waiting_lines: AtomicUsize::new(0),
+            most_lines,
             waiting_bytes: AtomicUsize::new(0),
             most_bytes,
             dropped: AtomicU64::new(0),
@@ -46,28 +51,30 @@ impl Queue {
     /// Sends a line off, without its line break; drops and counts it when the queue is full.
     pub(super) fn send(&self, line: Vec<u8>) {
         let bytes = line.len();
-        // Only a budget: it may be exceeded by what several threads send in the same moment.
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let refused = if before + bytes > self.most_bytes {
-            Some(line)
+        // Only budgets: they may be exceeded by what several threads send in the same moment.
+        let lines_before = self.waiting_lines.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if lines_before < self.most_lines && bytes_before + bytes <= self.most_bytes {
+            self.lines.push(line);
+            self.bell.ring();
         } else {
-            self.lines.push(line).err()
-        };
-        match refused {
-            None => self.bell.ring(),
-            Some(line) => {
-                self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                self.give_back(line);
-            }
+            self.forget(bytes);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.give_back(line);
         }
     }
 
     /// The next line, for the writer; its buffer is to be given back.
     pub(super) fn receive(&self) -> Option<Vec<u8>> {
         let line = self.lines.pop()?;
-        self.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        self.forget(line.len());
         Some(line)
+    }
+
+    /// Takes a line of this length off the budgets.
+    fn forget(&self, bytes: usize) {
+        self.waiting_lines.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Keeps a buffer for a later line.
@@ -144,6 +151,7 @@ mod tests {
         assert_eq!(queue.receive().unwrap(), b"b");
         assert!(queue.is_empty());
         assert_eq!(queue.take_dropped(), 0);
+        assert_eq!(queue.waiting_lines.load(Ordering::Relaxed), 0);
         assert_eq!(queue.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 

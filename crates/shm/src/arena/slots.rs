@@ -8,6 +8,9 @@
 //!
 //! R. K. Treiber, Systems Programming: Coping with Parallelism, IBM RJ 5118, 1986.
 
+use std::io;
+
+use super::entries::Entries;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Pages are counted in units of this many bytes in a slot's entry.
@@ -20,25 +23,19 @@ pub(crate) struct Slots {
     head: AtomicU64,
     /// Slots handed out at least once.
     fresh: AtomicU32,
-    entries: Box<[Entry]>,
-}
-
-/// Book-keeping of one slot.
-#[derive(Debug, Default)]
-struct Entry {
-    /// Slot number + 1 of the next free slot, or 0; meaningful while the slot is in the list.
-    next: AtomicU32,
-    /// Pages that the slot holds; touched by the slot's owner only.
-    warm_pages: AtomicU32,
+    entries: Entries,
 }
 
 impl Slots {
-    pub(crate) fn new(count: u32) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// There is no memory for the book-keeping.
+    pub(crate) fn new(count: u32) -> io::Result<Self> {
+        Ok(Self {
             head: AtomicU64::new(0),
             fresh: AtomicU32::new(0),
-            entries: zeroed_entries(count),
-        }
+            entries: Entries::new(count)?,
+        })
     }
 
     /// Takes a slot, rather a used one since its pages are there; `None` when all are out.
@@ -111,34 +108,4 @@ impl Slots {
 fn retagged(head: u64, first: u32) -> u64 {
     let tag = (head >> 32) as u32;
     (u64::from(tag.wrapping_add(1)) << 32) | u64::from(first)
-}
-
-/// Entries straight from zeroed memory, whose pages the system provides when they are touched:
-/// most slots of most classes never are.
-#[cfg(not(loom))]
-#[expect(unsafe_code, reason = "zeroed allocation of atomics")]
-fn zeroed_entries(count: u32) -> Box<[Entry]> {
-    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-
-    let count = count as usize;
-    let layout = Layout::array::<Entry>(count).expect("a class has at most 2^32 slots of 8 bytes");
-    assert!(layout.size() > 0, "a class has at least one slot");
-    // SAFETY: the layout's size is above zero.
-    let start = unsafe { alloc_zeroed(layout) };
-    #[expect(
-        clippy::cast_ptr_alignment,
-        reason = "allocated with the layout of entries"
-    )]
-    let start = start.cast::<Entry>();
-    if start.is_null() {
-        handle_alloc_error(layout);
-    }
-    // SAFETY: the allocation has the layout of `count` entries, which is what `Box` will free it
-    // with, and all-zero bytes are a valid entry of two atomics.
-    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
-}
-
-#[cfg(loom)]
-fn zeroed_entries(count: u32) -> Box<[Entry]> {
-    (0..count).map(|_| Entry::default()).collect()
 }
