@@ -173,8 +173,9 @@ bench-locust: bench-build bench-peers ## benches/locustfile.py against a server 
 	$(BENCH) locust $(BENCH_OPTIONS)
 
 .PHONY: bench-micro
-bench-micro: toolchain ## Criterion benchmarks of queue, rings and arena
-	cargo bench --locked --package tserve-batcher --package tserve-shm
+bench-micro: toolchain ## Criterion benchmarks of queue, rings, arena, dispatcher and HTTP adapter
+	cargo bench --locked --package tserve-batcher --package tserve-shm --package tserve-frontend \
+	  --features tserve-frontend/bench --bench '*'
 
 # --- look after ---------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ bench-micro: toolchain ## Criterion benchmarks of queue, rings and arena
 lint: setup ## Formatters, linters, type checks, stub check, dependency rules
 	@$(call say,Rust: rustfmt and clippy)
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features tserve-frontend/bench -- -D warnings
 	@$(call say,Python: ruff mypy stubtest)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

@@ -7,6 +7,9 @@
 
 mod answer;
 mod authorization;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod chunked;
 mod connection;

@@ -29,7 +29,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(id: u64, jobs: Vec<Job>) -> Self {
+    /// The jobs of a batch, in their order on the link.
+    pub fn new(id: u64, jobs: Vec<Job>) -> Self {
         Self { id, jobs }
     }
 
