@@ -35,7 +35,7 @@ pub struct Tools<'a> {
 
 /// What a model wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Needs {
     /// The packages of its requirements file.
     pub packages: bool,
     /// A virtual environment.
@@ -53,7 +53,7 @@ pub struct Wanted {
 pub async fn prepare(
     model: &str,
     archive: &UnpackedArchive,
-    wanted: Wanted,
+    wanted: Needs,
     tools: &Tools<'_>,
     venvs: &Venvs,
 ) -> Result<Option<Venv>, Error> {

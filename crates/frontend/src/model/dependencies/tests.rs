@@ -64,7 +64,7 @@ impl Bench {
             wheels: None,
             timeout,
         };
-        let wanted = Wanted {
+        let wanted = Needs {
             packages: true,
             venv,
         };

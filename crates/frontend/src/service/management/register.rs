@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH};
 use crate::error::Error;
 use crate::model::archive::{UnpackLimits, UnpackedArchive, unpack};
-use crate::model::dependencies::{self, Tools, Venv, Wanted};
+use crate::model::dependencies::{self, Needs, Tools, Venv};
 use crate::model::manifest::{Identity, Manifest, Naming, Runtime};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{RegisterParams, Settings, Sources};
@@ -255,7 +255,7 @@ impl ManagementService {
         if settings.declared.use_venv && !has_own_interpreter {
             tracing::warn!(model, "useVenv has no effect: it needs the runtime python");
         }
-        let wanted = Wanted {
+        let wanted = Needs {
             packages: config.install_py_dep_per_model,
             venv: settings.declared.use_venv && has_own_interpreter,
         };
