@@ -92,16 +92,18 @@ def visit(peer: Peer, workload: Workload, plan: Plan, prepared: Prepared) -> lis
 def compare(plan: Plan, prepared: Prepared, results: Results, file: Path) -> None:
     """Measures all rounds and saves after every visit."""
     first = results.next_round()
+    broken: set[tuple[str, str]] = set()
     for number in range(first, first + plan.rounds):
         for workload in plan.workloads:
             for peer in plan.servers:
-                if workload.name not in peer.workloads:
+                if workload.name not in peer.workloads or (peer.name, workload.name) in broken:
                     continue
                 print(f"round {number}: {workload.name} on {peer.name}", flush=True)
                 try:
                     cells = visit(peer, workload, plan, prepared)
-                except Failed as error:
+                except (Failed, OSError) as error:
                     print(f"  failed: {error}", flush=True)
+                    broken.add((peer.name, workload.name))
                     where = {"server": peer.name, "workload": workload.name, "round": number}
                     results.data["failures"].append({**where, "error": str(error)})
                     continue

@@ -92,7 +92,11 @@ class Loader:
         before = busy_seconds(), self.server.cpu_seconds(), sum(os.times()[:2]), time.monotonic()
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.server.ignored.add(process.pid)
-        output, message = process.communicate(timeout=seconds + 120)
+        try:
+            output, message = process.communicate(timeout=seconds + 120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed("the load generator did not end") from None
         after = busy_seconds(), self.server.cpu_seconds(), sum(os.times()[:2]), time.monotonic()
         if process.returncode:
             raise Failed(f"the load generator: {message.strip()}\n{self.server.output()}")

@@ -65,7 +65,8 @@ def _about(results: Results) -> str:
         *(f"Left out: {name}: {why}." for name, why in data["left_out"].items()),
         "Figures are medians over the rounds, ratios are medians over the ratios within a round."
         f" A round in which other processes used {NOISY_CORES:g} cores or more counts only where"
-        " there is no other. benches/README.md says what is measured and how.",
+        " there is no other. With a + the load generator was the limit.",
+        "benches/README.md says what is measured and how.",
     ]
     return "\n".join(line for line in lines if line)
 
@@ -101,9 +102,10 @@ def _figures(results: Results, server: str, workload: str, connections: int) -> 
     }
     rates = [cell["rps"] for cell in cells]
     ratio = results.ratio(server, workload, connections, "rps") if server != OURS else None
+    is_bound = statistics.median(cell["own_cores"] / cell["threads"] for cell in cells) > 0.9
     return [
         f"**{server}**" if server == OURS else server,
-        number(values["rps"]),
+        number(values["rps"]) + ("+" if is_bound else ""),
         f"{number(min(rates))}-{number(max(rates))}",
         milliseconds(values["p50_us"]),
         milliseconds(values["p99_us"]),

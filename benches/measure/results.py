@@ -44,8 +44,18 @@ class Results:
         self.data["dates"] = sorted({*self.data.get("dates", []), today})
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(self.data, indent=1) + "\n")
+        unfinished.write_text(self._text())
         os.replace(unfinished, file)
+
+    def _text(self) -> str:
+        """JSON with one measurement per line, so that versions can be compared."""
+        sections = []
+        for name, value in self.data.items():
+            lines = json.dumps(value)
+            if isinstance(value, list) and value:
+                lines = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+            sections.append(f" {json.dumps(name)}: {lines}")
+        return "{\n" + ",\n".join(sections) + "\n}\n"
 
     def next_round(self) -> int:
         """The number of the first round that is not in it."""

@@ -119,6 +119,7 @@ fn report(options: &Options, load: &Load<'_>, total: &Tally, cpu: Duration) -> V
     let mut report = json!({
         "loop": if options.rate.is_some() { "open" } else { "closed" },
         "connections": options.connections,
+        "threads": options.threads,
         "seconds": options.seconds,
         "rps": count as f64 / seconds,
         "requests": count,
