@@ -21,6 +21,8 @@ ANY_PORTS = f"""\
 inference_address=http://127.0.0.1:0
 management_address=http://127.0.0.1:0
 metrics_address=http://127.0.0.1:0
+grpc_inference_port=0
+grpc_management_port=0
 disable_token_authorization=true
 python={sys.executable}
 """

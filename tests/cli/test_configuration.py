@@ -21,11 +21,11 @@ def served_log(tserve: Command, *words: str, **environment: str) -> str:
 
 
 def test_warnings_name_file_line_and_key(tserve: Command) -> None:
-    name = tserve.config("job_queue_sise=5\ngrpc_inference_port=7\nvmargs=-Xmx1g\n")
+    name = tserve.config("job_queue_sise=5\ninitial_distribution_port=7\nvmargs=-Xmx1g\n")
     log = served_log(tserve, "--ts-config", name)
-    assert "test.properties:6: unknown key job_queue_sise; did you mean job_queue_size?" in log
-    assert "test.properties:7: grpc_inference_port has no effect yet: not built: gRPC" in log
-    assert "test.properties:8: vmargs has no effect: tserve runs without Java" in log
+    assert "test.properties:8: unknown key job_queue_sise; did you mean job_queue_size?" in log
+    assert "test.properties:9: initial_distribution_port has no effect yet: not built: " in log
+    assert "test.properties:10: vmargs has no effect: tserve runs without Java" in log
 
 
 def test_lines_have_the_form_of_the_original_and_reach_standard_output(tserve: Command) -> None:
@@ -66,7 +66,7 @@ def test_the_file_in_the_working_folder_is_enough(tserve: Command) -> None:
     tserve.config(f"model_store={tserve.store}\nnonsense=1", name="config.properties")
     assert tserve.run("--start").returncode == 0
     log = tserve.cwd / "logs" / "ts_log.log"
-    warning = "config.properties:7: unknown key nonsense"
+    warning = "config.properties:9: unknown key nonsense"
     tserve.wait_until(lambda: log.exists() and warning in log.read_text(), warning)
 
 

@@ -84,6 +84,19 @@ impl fmt::Display for Address {
     }
 }
 
+/// Where a gRPC listener binds, and how long its connections live.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrpcListener {
+    /// Host; resolved when bound.
+    pub host: String,
+    /// Port; 0 lets the kernel choose.
+    pub port: u16,
+    /// Longest life of a connection.
+    pub max_connection_age: Option<Duration>,
+    /// Time that calls which still run get then; `None` = as long as they take.
+    pub max_connection_age_grace: Option<Duration>,
+}
+
 /// How `/metrics` and the metric logs share the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MetricsMode {
@@ -239,6 +252,12 @@ pub struct Config {
     pub management_address: Address,
     /// Metrics listener; `None` when `enable_metrics_api=false`.
     pub metrics_address: Option<Address>,
+    /// gRPC inference listener.
+    pub grpc_inference: GrpcListener,
+    /// gRPC management listener.
+    pub grpc_management: GrpcListener,
+    /// Whether the gRPC listeners speak TLS.
+    pub grpc_tls: bool,
     /// Private key and certificate of https listeners.
     pub tls: KeyMaterial,
     /// How long clients may keep the server waiting.

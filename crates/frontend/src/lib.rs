@@ -4,7 +4,7 @@
 //! - [`config`]: effective values and where they come from. [`cli`], [`launch`]: the command line;
 //!   [`client`]: the commands that ask a running server.
 //! - [`http`]: REST adapters: wire requests to neutral requests and back, no rules.
-//!   [`ingress`]: the sockets below them.
+//!   [`grpc`]: the same for gRPC. [`ingress`]: the sockets below them.
 //! - [`service`]: the rules: inference, management, health.
 //! - [`dispatch`]: from a model's queue to its workers and back.
 //! - [`worker`]: processes: spawn, handshake, supervision, output.
@@ -17,6 +17,7 @@ pub mod client;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+pub mod grpc;
 pub mod http;
 pub mod ingress;
 pub mod janitor;

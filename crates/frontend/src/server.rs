@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::grpc;
 use crate::http;
 use crate::ingress::BindError;
 use crate::janitor;
@@ -55,6 +56,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     let config = Arc::new(config);
     // Ports first: a server that cannot listen must not start processes.
     let listeners = http::bind(&config)?;
+    let grpc_listeners = grpc::bind(&config)?;
     // A server that does not start leaves the keys of the one that has the ports alone.
     let tokens = TokenService::start(&config)?;
     let runtime_dir =
@@ -78,6 +80,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     );
     services.set_open(false);
     let (stop, stopping) = watch::channel(false);
+    let grpc_serving = tokio::spawn(grpc_listeners.serve(services.clone(), stopping.clone()));
     let serving = tokio::spawn(listeners.serve(services.clone(), stopping));
     let mut has_started = false;
     let start = async {
@@ -108,7 +111,8 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         std::future::pending::<()>().await;
     };
     let drain = async {
-        let _ = tokio::time::timeout_at(deadline, serving).await;
+        let both = async { tokio::join!(serving, grpc_serving) };
+        let _ = tokio::time::timeout_at(deadline, both).await;
         // No client changes anything any more, and every model is still there, unless the start was
         // broken off: then the snapshot before this start is the one that counts.
         if has_started {

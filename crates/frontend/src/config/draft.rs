@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::keys;
 use super::{
-    Address, Config, Cors, DownloadLimits, KeyMaterial, KeyStoreFile, MetricsMode, ModelSnapshot,
-    Patience, PingSemantics, Properties, Secret, StartupModels, StaticTokens, TlsFiles,
+    Address, Config, Cors, DownloadLimits, GrpcListener, KeyMaterial, KeyStoreFile, MetricsMode,
+    ModelSnapshot, Patience, PingSemantics, Properties, Secret, StartupModels, StaticTokens,
+    TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -68,6 +69,9 @@ impl Draft {
                 inference_address: nowhere.clone(),
                 management_address: nowhere.clone(),
                 metrics_address: None,
+                grpc_inference: GrpcListener::default(),
+                grpc_management: GrpcListener::default(),
+                grpc_tls: false,
                 tls: KeyMaterial::SelfSigned,
                 patience: Patience {
                     head: Duration::ZERO,

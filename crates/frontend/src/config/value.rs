@@ -55,6 +55,28 @@ pub(super) fn port(text: &str) -> Parsed<u16> {
     whole(text, 0, u16::MAX.into()).map(|value| value as u16)
 }
 
+/// A host name or address, without a port.
+pub(super) fn host(text: &str) -> Parsed<String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let is_host = !bare.is_empty()
+        && !bare.contains(['/', '[', ']'])
+        && !bare.contains(char::is_whitespace)
+        && (!bare.contains(':') || bare.parse::<std::net::Ipv6Addr>().is_ok());
+    if is_host {
+        Ok(bare.to_owned())
+    } else {
+        Err("is not a host: write a name or an address, and the port under its own key".to_owned())
+    }
+}
+
+/// A number of milliseconds.
+pub(super) fn milliseconds(text: &str, least: u64) -> Parsed<Duration> {
+    whole(text, least, i64::MAX as u64).map(Duration::from_millis)
+}
+
 /// Text, or nothing when it is empty.
 #[expect(
     clippy::unnecessary_wraps,

@@ -2,11 +2,11 @@
 
 use super::super::Secret;
 use super::super::value::{
-    INT_MAX, address, boolean, header_value, optional_path, optional_text, port, seconds, whole,
+    INT_MAX, address, boolean, header_value, host, milliseconds, optional_path, port, seconds,
+    whole,
 };
 use super::{Group, Key, form};
 
-const GRPC: &str = "gRPC";
 const CONNECTION_AGE: &str = "milliseconds";
 
 pub(super) const GROUP: Group = Group {
@@ -151,82 +151,85 @@ pub(super) const GROUP: Group = Group {
             "host",
             Some("127.0.0.1"),
             "Host of the gRPC inference listener.",
-            |_, text| optional_text(text).map(drop),
+            |draft, text| host(text).map(|it| draft.config.grpc_inference.host = it),
         )
-        .env("TS_GRPC_INFERENCE_ADDRESS")
-        .planned(GRPC),
+        .env("TS_GRPC_INFERENCE_ADDRESS"),
         Key::new(
             "grpc_management_address",
             "host",
             Some("127.0.0.1"),
             "Host of the gRPC management listener.",
-            |_, text| optional_text(text).map(drop),
+            |draft, text| host(text).map(|it| draft.config.grpc_management.host = it),
         )
-        .env("TS_GRPC_MANAGEMENT_ADDRESS")
-        .planned(GRPC),
+        .env("TS_GRPC_MANAGEMENT_ADDRESS"),
         Key::new(
             "grpc_inference_port",
             "port",
             Some("7070"),
-            "Port of the gRPC inference listener.",
-            |_, text| port(text).map(drop),
+            "Port of the gRPC inference listener; 0: one that is free.",
+            |draft, text| port(text).map(|it| draft.config.grpc_inference.port = it),
         )
-        .env("TS_GRPC_INFERENCE_PORT")
-        .planned(GRPC),
+        .env("TS_GRPC_INFERENCE_PORT"),
         Key::new(
             "grpc_management_port",
             "port",
             Some("7071"),
-            "Port of the gRPC management listener.",
-            |_, text| port(text).map(drop),
+            "Port of the gRPC management listener; 0: one that is free.",
+            |draft, text| port(text).map(|it| draft.config.grpc_management.port = it),
         )
-        .env("TS_GRPC_MANAGEMENT_PORT")
-        .planned(GRPC),
+        .env("TS_GRPC_MANAGEMENT_PORT"),
         Key::new(
             "grpc_inference_max_connection_age_ms",
             CONNECTION_AGE,
             None,
             "Longest life of a gRPC inference connection; not set: no limit.",
-            |_, text| whole(text, 1, i64::MAX as u64).map(drop),
+            |draft, text| {
+                milliseconds(text, 1)
+                    .map(|it| draft.config.grpc_inference.max_connection_age = Some(it))
+            },
         )
-        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_MS")
-        .planned(GRPC),
+        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_MS"),
         Key::new(
             "grpc_inference_max_connection_age_grace_ms",
             CONNECTION_AGE,
             None,
             "Time that running calls get after that; not set: no limit.",
-            |_, text| whole(text, 0, i64::MAX as u64).map(drop),
+            |draft, text| {
+                milliseconds(text, 0)
+                    .map(|it| draft.config.grpc_inference.max_connection_age_grace = Some(it))
+            },
         )
-        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS")
-        .planned(GRPC),
+        .env("TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS"),
         Key::new(
             "grpc_management_max_connection_age_ms",
             CONNECTION_AGE,
             None,
             "Longest life of a gRPC management connection; not set: no limit.",
-            |_, text| whole(text, 1, i64::MAX as u64).map(drop),
+            |draft, text| {
+                milliseconds(text, 1)
+                    .map(|it| draft.config.grpc_management.max_connection_age = Some(it))
+            },
         )
-        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS")
-        .planned(GRPC),
+        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS"),
         Key::new(
             "grpc_management_max_connection_age_grace_ms",
             CONNECTION_AGE,
             None,
             "Time that running calls get after that; not set: no limit.",
-            |_, text| whole(text, 0, i64::MAX as u64).map(drop),
+            |draft, text| {
+                milliseconds(text, 0)
+                    .map(|it| draft.config.grpc_management.max_connection_age_grace = Some(it))
+            },
         )
-        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS")
-        .planned(GRPC),
+        .env("TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS"),
         Key::new(
             "enable_grpc_ssl",
             form::BOOLEAN,
             Some("false"),
             "TLS for gRPC, from `private_key_file` and `certificate_file`.",
-            |_, text| boolean(text).map(drop),
+            |draft, text| boolean(text).map(|it| draft.config.grpc_tls = it),
         )
-        .env("TS_ENABLE_GRPC_SSL")
-        .planned(GRPC),
+        .env("TS_ENABLE_GRPC_SSL"),
         Key::new(
             "use_native_io",
             form::BOOLEAN,

@@ -49,31 +49,34 @@ fn tls_material_is_complete(
     draft: &Draft,
     listeners: &[(&str, &Address)],
 ) -> Result<(), ConfigError> {
-    let Some((name, _)) = listeners.iter().find(|(_, address)| address.is_tls()) else {
-        return Ok(());
+    let https = listeners.iter().find(|(_, address)| address.is_tls());
+    let need = match https {
+        Some((name, _)) => format!("{name} is an https address"),
+        None if draft.config.grpc_tls => "enable_grpc_ssl is true".to_owned(),
+        None => return Ok(()),
     };
     if let Some(keystore) = &draft.keystore {
-        return must_be_there(name, &[keystore]);
+        return must_be_there(&need, &[keystore]);
     }
     let problem = match (&draft.private_key, &draft.certificate) {
         (Some(_), None) => "private_key_file is set without certificate_file",
         (None, Some(_)) => "certificate_file is set without private_key_file",
-        (Some(key), Some(certificate)) => return must_be_there(name, &[key, certificate]),
+        (Some(key), Some(certificate)) => return must_be_there(&need, &[key, certificate]),
         (None, None) => return Ok(()),
     };
-    Err(useless(name, problem))
+    Err(useless(&need, problem))
 }
 
-fn must_be_there(name: &str, files: &[&PathBuf]) -> Result<(), ConfigError> {
+fn must_be_there(need: &str, files: &[&PathBuf]) -> Result<(), ConfigError> {
     match files.iter().find(|it| !it.is_file()) {
         Some(missing) => Err(useless(
-            name,
+            need,
             &format!("{} is not a file", missing.display()),
         )),
         None => Ok(()),
     }
 }
 
-fn useless(name: &str, problem: &str) -> ConfigError {
-    ConfigError::Conflict(format!("{name} is an https address, but {problem}"))
+fn useless(need: &str, problem: &str) -> ConfigError {
+    ConfigError::Conflict(format!("{need}, but {problem}"))
 }

@@ -156,12 +156,13 @@ fn unknown_and_repeated_keys_are_warned_about() {
 fn keys_without_effect_are_warned_about_by_name_unless_at_their_default() {
     assert_eq!(
         Scene::new(
-            "grpc_inference_port=9\ngrpc_management_port=7071\nvmargs=-Xmx1g\nversion=0.12.0\n\
+            "initial_distribution_port=9\ncpu_launcher_enable=false\nvmargs=-Xmx1g\nversion=0.12.0\n\
              models={\"a\":{\"1.0\":{\"batchSize\":\"x\"}}}"
         )
         .warnings(),
         [
-            "c.properties:1: grpc_inference_port has no effect yet: not built: gRPC",
+            "c.properties:1: initial_distribution_port has no effect yet: not built: workers that \
+             span several devices",
             "c.properties:3: vmargs has no effect: tserve runs without Java",
             "c.properties:5: models: model a:1.0, parameter batchSize: \"x\" is not a whole number \
              from 1 to 2147483647; it is ignored",
