@@ -100,6 +100,8 @@ def start(store: Path, ports: list[int]) -> subprocess.Popen[bytes]:
         f"inference_address=http://127.0.0.1:{ports[0]}\n"
         f"management_address=http://127.0.0.1:{ports[1]}\n"
         f"metrics_address=http://127.0.0.1:{ports[2]}\n"
+        f"grpc_inference_port={ports[3]}\n"
+        f"grpc_management_port={ports[4]}\n"
     )
     words = [
         relative(BIN / "tserve"), "--foreground", "--disable-token-auth", "--no-config-snapshots",
@@ -220,7 +222,7 @@ def main() -> int:
     store = pack(trained.weights)
 
     say("Serving it")
-    ports = free_ports([8080, 8081, 8082])
+    ports = free_ports([8080, 8081, 8082, 7070, 7071])
     server = start(store, ports)
     try:
         wait_until_ready(server, ports[1])
