@@ -126,6 +126,7 @@ fn registration(message: RegisterModelRequest) -> RegisterRequest {
         response_timeout: positive(message.response_timeout),
         startup_timeout: positive(message.startup_timeout),
         s3_sse_kms: message.s3_sse_kms,
+        checksum: None,
     }
 }
 
