@@ -184,7 +184,9 @@ def test_a_download_that_breaks_is_resumed(start_server, files: FileServer) -> N
     assert server.predict("large").body == b"ok"
     ranges = [asked.headers.get("range") for asked in files.asked]
     assert ranges == [None, "bytes=500000-", "bytes=1200000-"]
-    assert "a download broke; it is resumed" in server.log()
+    log = server.log()
+    assert f'fetching an archive url="{files.url("/large.mar")}" total_bytes=' in log
+    assert "a download broke; it is resumed" in log
 
 
 def test_a_download_that_stalls_is_given_up(start_server, files: FileServer, noop: bytes) -> None:
@@ -271,6 +273,29 @@ def test_a_killed_server_leaves_no_half_archive(
     assert stored(server) == []
     del files.stalls["/noop.mar"]
     assert register(server, files.url("/noop.mar")).status == 200
+
+
+def test_what_a_killed_server_had_fetched_can_be_registered_again(
+    start_server, files: FileServer, noop: bytes
+) -> None:
+    files.files["/noop.mar"] = noop
+    server: Server = start_server()
+    try:
+        os.setxattr(server.store, "user.tserve.test", b"")
+    except OSError as error:
+        pytest.skip(f"files have no attributes here: {error}")
+    assert register(server, files.url("/noop.mar")).status == 200
+    assert server.process is not None
+    kill(server.process.pid)
+    server.process.wait(timeout=20)
+    wait_until(lambda: not server.processes(), 15, "workers and janitor are gone")
+    assert stored(server) == ["noop.mar"]
+    server.start()
+    assert register(server, files.url("/noop.mar")).status == 200
+    again = register(server, files.url("/noop.mar"))
+    assert (again.status, again.message()) == (500, "Model file already exists noop.mar")
+    assert server.manage("DELETE", "/models/noop").status == 200
+    assert stored(server) == []
 
 
 def test_an_archive_is_unpacked_once_and_goes_with_its_model(start_server) -> None:

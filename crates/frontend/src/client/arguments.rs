@@ -139,6 +139,9 @@ pub struct Registration {
     /// Seconds that a worker may take to load
     #[arg(long, value_name = "SECONDS")]
     pub startup_timeout: Option<u32>,
+    /// Checksum that the archive has to have, `sha256:` and 64 hexadecimal digits
+    #[arg(long, value_name = "SHA256")]
+    pub checksum: Option<String>,
     /// Do not wait until the workers have loaded
     #[arg(long)]
     pub no_wait: bool,

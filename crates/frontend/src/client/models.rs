@@ -79,6 +79,7 @@ fn register(registration: &Registration) -> String {
         ("max_batch_delay", number(registration.max_batch_delay)),
         ("response_timeout", number(registration.response_timeout)),
         ("startup_timeout", number(registration.startup_timeout)),
+        ("checksum", registration.checksum.clone()),
         ("synchronous", Some((!registration.no_wait).to_string())),
     ];
     with_query("/models".to_owned(), &parameters)

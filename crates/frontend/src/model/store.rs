@@ -10,6 +10,7 @@ mod allow;
 mod checksum;
 mod cloud;
 mod download;
+mod fetched;
 mod location;
 mod partial;
 mod web;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regex::Regex;
 use tokio::fs;
@@ -29,19 +31,21 @@ use self::allow::AllowedUrls;
 use self::checksum::Checksum;
 use self::cloud::CloudSource;
 use self::download::{DownloadError, Source, without_secrets};
+use self::fetched::{Holding, Holdings};
 pub use self::location::derived_name;
 use self::location::{Scheme, base_name, has_dots, scheme};
-use self::partial::Partial;
+use self::partial::{IfPresent, Partial, Target};
 use self::web::WebSource;
 use crate::config::DownloadLimits;
 use crate::error::Error;
 
 /// An archive file or a model directory on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LocatedArchive {
     path: PathBuf,
     url: String,
-    is_downloaded: bool,
+    /// Of what this server fetched, or one before it.
+    fetched: Option<Arc<Holding>>,
 }
 
 impl LocatedArchive {
@@ -55,23 +59,24 @@ impl LocatedArchive {
         &self.url
     }
 
-    /// Whether this server fetched it, so that it goes when its model goes.
+    /// Whether it was fetched, so that it goes when its model goes.
     pub fn is_downloaded(&self) -> bool {
-        self.is_downloaded
+        self.fetched.is_some()
     }
 
-    /// Deletes the file if this server fetched it; otherwise does nothing. For models that are
-    /// unregistered and for registrations that failed after the download.
+    /// Deletes the file if it was fetched; otherwise does nothing. For models that are unregistered
+    /// and for registrations that failed after the download.
     pub async fn discard(&self) {
-        if !self.is_downloaded {
+        let Some(holding) = &self.fetched else {
             return;
-        }
+        };
         match fs::remove_file(&self.path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 warn!(path = %self.path.display(), %error, "cannot delete a fetched archive");
             }
             _ => {}
         }
+        holding.give_back();
     }
 }
 
@@ -88,7 +93,7 @@ pub enum Asker {
 
 /// What is to be found.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct ArchiveRequest<'a> {
     /// Name in the store, folder or URL; `#sha256:...` at its end pins the archive.
     pub url: &'a str,
     /// The checksum that the archive has to have, `sha256:` and 64 hexadecimal digits.
@@ -99,7 +104,7 @@ pub struct Wanted<'a> {
     pub asker: Asker,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> ArchiveRequest<'a> {
     /// The archive behind a URL, whatever its checksum.
     pub fn new(url: &'a str, asker: Asker) -> Self {
         Self {
@@ -117,6 +122,7 @@ pub struct ModelStore {
     root: Option<PathBuf>,
     allowed: AllowedUrls,
     limits: DownloadLimits,
+    holdings: Holdings,
 }
 
 impl ModelStore {
@@ -126,6 +132,7 @@ impl ModelStore {
             root,
             allowed: AllowedUrls::new(allowed_urls, limits.allow_private),
             limits,
+            holdings: Holdings::default(),
         }
     }
 
@@ -136,7 +143,7 @@ impl ModelStore {
     /// [`Error::Download`] when fetching failed; [`Error::InvalidModel`] when its checksum is
     /// another one; [`Error::Internal`] when the store holds a file of that name already, or cannot
     /// be read or written.
-    pub async fn locate(&self, wanted: &Wanted<'_>) -> Result<LocatedArchive, Error> {
+    pub async fn locate(&self, wanted: &ArchiveRequest<'_>) -> Result<LocatedArchive, Error> {
         let not_found = |message: String| Err(Error::ModelNotFound(message));
         let url = wanted.url;
         let Some(root) = &self.root else {
@@ -166,7 +173,7 @@ impl ModelStore {
     async fn find(
         &self,
         root: &Path,
-        wanted: &Wanted<'_>,
+        wanted: &ArchiveRequest<'_>,
         place: &str,
         checksum: Option<Checksum>,
     ) -> Result<LocatedArchive, Error> {
@@ -181,7 +188,7 @@ impl ModelStore {
                 return Ok(LocatedArchive {
                     path: path.clone(),
                     url: url.to_owned(),
-                    is_downloaded: false,
+                    fetched: None,
                 });
             }
             is_refused = true;
@@ -201,7 +208,7 @@ impl ModelStore {
                 return Ok(LocatedArchive {
                     path,
                     url: url.to_owned(),
-                    is_downloaded: false,
+                    fetched: None,
                 });
             }
         }
@@ -279,7 +286,7 @@ impl ModelStore {
     async fn fetch(
         &self,
         root: &Path,
-        wanted: &Wanted<'_>,
+        wanted: &ArchiveRequest<'_>,
         place: &str,
         checksum: Option<Checksum>,
     ) -> Result<LocatedArchive, Error> {
@@ -296,61 +303,76 @@ impl ModelStore {
         };
         let path = root.join(name);
         let exists = || Error::Internal(format!("Model file already exists {name}"));
+        let holding = self.holdings.take(&path);
+        let located = |holding| LocatedArchive {
+            path: path.clone(),
+            url: url.to_owned(),
+            fetched: holding,
+        };
+        let mut if_present = IfPresent::Keep;
         if fs::symlink_metadata(&path).await.is_ok() {
-            if wanted.asker == Asker::Operator && is_file(&path).await {
-                check(&path, checksum, url).await?;
-                info!(
-                    url = without_secrets(url),
-                    path = %path.display(),
-                    "using the archive fetched before"
-                );
-                return Ok(LocatedArchive {
-                    path,
-                    url: url.to_owned(),
-                    is_downloaded: false,
-                });
+            let is_file = is_file(&path).await;
+            let is_own = is_file && fetched::is_from(&path, place);
+            if wanted.asker == Asker::Operator && is_file {
+                return Self::reuse(located(holding.filter(|_| is_own)), checksum).await;
             }
+            if !is_own {
+                return Err(exists());
+            }
+            // Of a server that was killed before a model had it.
+            if_present = IfPresent::Replace;
+        }
+        if holding.is_none() && wanted.asker == Asker::Client {
             return Err(exists());
         }
-        match self.download(wanted, place, checksum, &path).await {
-            Ok(()) => Ok(LocatedArchive {
-                path,
-                url: url.to_owned(),
-                is_downloaded: true,
-            }),
+        let target = Target {
+            path: &path,
+            checksum,
+            place,
+            if_present,
+        };
+        match self.download(wanted, &target).await {
+            Ok(()) => Ok(located(holding)),
             // Somebody else fetched it meanwhile.
+            Err(error) if error.is_conflict() && wanted.asker == Asker::Operator => {
+                Self::reuse(located(None), checksum).await
+            }
             Err(error) if error.is_conflict() => Err(exists()),
             Err(error) => Err(failed(error)),
         }
     }
 
+    /// Serves an archive that was fetched before.
+    async fn reuse(
+        archive: LocatedArchive,
+        checksum: Option<Checksum>,
+    ) -> Result<LocatedArchive, Error> {
+        check(&archive.path, checksum, &archive.url).await?;
+        info!(
+            url = without_secrets(&archive.url),
+            path = %archive.path.display(),
+            "using the archive fetched before"
+        );
+        Ok(archive)
+    }
+
     async fn download(
         &self,
-        wanted: &Wanted<'_>,
-        place: &str,
-        checksum: Option<Checksum>,
-        target: &Path,
+        wanted: &ArchiveRequest<'_>,
+        target: &Target<'_>,
     ) -> Result<(), DownloadError> {
-        let parsed =
-            Url::parse(place).map_err(|error| DownloadError::Refused(error.to_string()))?;
-        let origin = without_secrets(place);
-        let mut partial = Partial::create(target, origin, self.limits.max_bytes)?;
-        let source = match parsed.scheme() {
-            "file" => {
-                let path = self.local_source(&parsed).await?;
-                download::copy(&path, &mut partial).await?;
-                return partial.finish(target, checksum).await;
-            }
-            "http" => None,
-            "https" => wanted.s3_sse_kms.then_some(()),
-            _ => Some(()),
-        };
-        let source = match source {
-            Some(()) => Source::Cloud(CloudSource::new(&parsed, &self.limits)?),
-            None => Source::Web(WebSource::new(parsed, self.allowed.clone(), self.limits)),
+        let url =
+            Url::parse(target.place).map_err(|error| DownloadError::Refused(error.to_string()))?;
+        let origin = without_secrets(target.place);
+        let mut partial = Partial::create(target.path, origin, self.limits.max_bytes)?;
+        let source = match url.scheme() {
+            "file" => Source::Local(self.local_source(&url).await?),
+            "https" if wanted.s3_sse_kms => Source::Cloud(CloudSource::new(&url, &self.limits)?),
+            "http" | "https" => Source::Web(WebSource::new(url, self.allowed.clone(), self.limits)),
+            _ => Source::Cloud(CloudSource::new(&url, &self.limits)?),
         };
         source.receive(&mut partial, &self.limits).await?;
-        partial.finish(target, checksum).await
+        partial.finish(target).await
     }
 
     /// The file behind a `file` URL. Where a link leads has to be allowed too.
@@ -370,7 +392,7 @@ impl ModelStore {
 }
 
 /// The place, and the checksum that it has to have.
-fn pinned<'a>(wanted: &Wanted<'a>) -> Result<(&'a str, Option<Checksum>), Error> {
+fn pinned<'a>(wanted: &ArchiveRequest<'a>) -> Result<(&'a str, Option<Checksum>), Error> {
     let (place, pin) = Checksum::split_from(wanted.url)?;
     let given = wanted.checksum.filter(|text| !text.is_empty());
     match (pin, given.map(str::parse::<Checksum>).transpose()?) {

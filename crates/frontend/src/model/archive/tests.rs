@@ -13,7 +13,7 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::*;
 use crate::config::Config;
-use crate::model::store::{Asker, ModelStore, Wanted};
+use crate::model::store::{ArchiveRequest, Asker, ModelStore};
 
 const MANIFEST: &str = r#"{"runtime": "python", "model": {"modelName": "m",
     "handler": "h.py", "configFile": "c.yaml"}}"#;
@@ -44,7 +44,7 @@ impl Bench {
         tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap()
-            .block_on(store.locate(&Wanted::new(url, Asker::Client)))
+            .block_on(store.locate(&ArchiveRequest::new(url, Asker::Client)))
             .unwrap()
     }
 

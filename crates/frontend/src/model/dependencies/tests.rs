@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::Config;
 use crate::model::archive::{UnpackLimits, unpack};
-use crate::model::store::{Asker, ModelStore, Wanted};
+use crate::model::store::{ArchiveRequest, Asker, ModelStore};
 
 const FAKE_PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/fake-python");
 const PLENTY: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ impl Bench {
         let root = Some(folder.path().to_owned());
         let store = ModelStore::new(root, &[], Config::default().downloads);
         let located = store
-            .locate(&Wanted::new("m", Asker::Client))
+            .locate(&ArchiveRequest::new("m", Asker::Client))
             .await
             .unwrap();
         let models = folder.path().join("models");

@@ -5,15 +5,15 @@
 mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use thiserror::Error as ThisError;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -90,6 +90,8 @@ impl DownloadError {
 /// Where an archive is fetched from.
 #[derive(Debug)]
 pub(super) enum Source {
+    /// A file of this machine.
+    Local(PathBuf),
     Web(WebSource),
     Cloud(CloudSource),
 }
@@ -116,6 +118,7 @@ pub(super) struct Resume<'a> {
 impl Source {
     async fn open(&self, resume: Option<Resume<'_>>) -> Result<Opened, DownloadError> {
         match self {
+            Self::Local(path) => open_file(path).await,
             Self::Web(source) => source.open(resume).await,
             Self::Cloud(source) => source.open(resume).await,
         }
@@ -212,8 +215,7 @@ impl Pace {
     }
 }
 
-/// Copies a file of this machine.
-pub(super) async fn copy(path: &Path, partial: &mut Partial) -> Result<(), DownloadError> {
+async fn open_file(path: &Path) -> Result<Opened, DownloadError> {
     // A pipe or a device would keep us waiting for ever.
     let found = tokio::fs::metadata(path)
         .await
@@ -221,16 +223,22 @@ pub(super) async fn copy(path: &Path, partial: &mut Partial) -> Result<(), Downl
     if !found.is_file() {
         return Err(DownloadError::NotLocal);
     }
-    partial.announce(Some(found.len()))?;
-    let mut source = File::open(path).await.map_err(DownloadError::Source)?;
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        match source.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
-            Ok(read) => partial.write(&buffer[..read]).await?,
-            Err(error) => return Err(DownloadError::Source(error)),
-        }
-    }
+    let mut file = File::open(path).await.map_err(DownloadError::Source)?;
+    file.set_max_buf_size(CHUNK_BYTES);
+    let chunks = futures_util::stream::try_unfold(file, async |mut file| {
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        let read = file
+            .read_buf(&mut chunk)
+            .await
+            .map_err(DownloadError::Source)?;
+        Ok((read > 0).then(|| (chunk.freeze(), file)))
+    });
+    Ok(Opened {
+        offset: 0,
+        total: Some(found.len()),
+        validator: None,
+        body: chunks.boxed(),
+    })
 }
 
 /// An error and what caused it, in one line without credentials: queries of URLs are left out.

@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::checksum::Checksum;
 use super::download::DownloadError;
+use super::fetched;
 
 const PREFIX: &str = ".tserve-";
 const SUFFIX: &str = ".download";
@@ -69,6 +70,13 @@ impl Partial {
     /// for it.
     pub(super) fn announce(&mut self, total: Option<u64>) -> Result<(), DownloadError> {
         self.announced = total;
+        if self.received == 0 {
+            info!(
+                url = self.origin,
+                total_bytes = total,
+                "fetching an archive"
+            );
+        }
         let Some(total) = total else { return Ok(()) };
         if total > self.max_bytes {
             return Err(DownloadError::TooLarge(self.max_bytes));
@@ -131,24 +139,23 @@ impl Partial {
         }
     }
 
-    /// Checks the archive and gives it its name, unless somebody put a file there meanwhile.
-    pub(super) async fn finish(
-        mut self,
-        target: &Path,
-        checksum: Option<Checksum>,
-    ) -> Result<(), DownloadError> {
+    /// Checks the archive and gives it its name.
+    pub(super) async fn finish(mut self, target: &Target<'_>) -> Result<(), DownloadError> {
         self.check_length()?;
         let written = async {
             self.writer.flush().await?;
             self.writer.sync_all().await
         };
         written.await.map_err(DownloadError::Disk)?;
-        if let Some(expected) = checksum {
+        if let Some(expected) = target.checksum {
             verify(self.file.path().to_owned(), expected).await?;
         }
-        self.file
-            .persist_noclobber(target)
-            .map_err(|error| DownloadError::Disk(error.error))?;
+        fetched::mark(self.file.as_file(), target.place);
+        match target.if_present {
+            IfPresent::Keep => self.file.persist_noclobber(target.path),
+            IfPresent::Replace => self.file.persist(target.path),
+        }
+        .map_err(|error| DownloadError::Disk(error.error))?;
         info!(
             url = self.origin,
             bytes = self.received,
@@ -156,6 +163,26 @@ impl Partial {
         );
         Ok(())
     }
+}
+
+/// What a partial archive is to become.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) path: &'a Path,
+    /// The checksum that it has to have.
+    pub(super) checksum: Option<Checksum>,
+    /// The URL that it comes from.
+    pub(super) place: &'a str,
+    pub(super) if_present: IfPresent,
+}
+
+/// What happens to a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfPresent {
+    /// It stays: somebody put it there meanwhile.
+    Keep,
+    /// It makes room.
+    Replace,
 }
 
 /// Fails when a file has another checksum.

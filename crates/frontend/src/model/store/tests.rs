@@ -17,12 +17,12 @@ const LIMITS: DownloadLimits = DownloadLimits {
     allow_private: true,
 };
 
-fn wanted(url: &str) -> Wanted<'_> {
-    Wanted::new(url, Asker::Client)
+fn wanted(url: &str) -> ArchiveRequest<'_> {
+    ArchiveRequest::new(url, Asker::Client)
 }
 
-fn by_operator(url: &str) -> Wanted<'_> {
-    Wanted::new(url, Asker::Operator)
+fn by_operator(url: &str) -> ArchiveRequest<'_> {
+    ArchiveRequest::new(url, Asker::Operator)
 }
 
 struct Bench {
@@ -264,7 +264,7 @@ async fn a_checksum_is_checked_before_anything_else_happens() {
     bench.put("noop.mar");
     let remote = format!("{}/x.mar", server(with_length(b"content"), false).await);
     for url in ["noop.mar", remote.as_str()] {
-        let with = |checksum| Wanted {
+        let with = |checksum| ArchiveRequest {
             checksum: Some(checksum),
             ..wanted(url)
         };
@@ -291,7 +291,7 @@ async fn a_checksum_is_checked_before_anything_else_happens() {
         let archive = bench.locate(&pinned).await.unwrap();
         assert_eq!(archive.url(), pinned);
         archive.discard().await;
-        let both = Wanted {
+        let both = ArchiveRequest {
             checksum: Some(OF_OTHER),
             ..wanted(&pinned)
         };

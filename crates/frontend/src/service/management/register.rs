@@ -20,7 +20,7 @@ use crate::model::dependencies::{self, Needs, Tools, Venv};
 use crate::model::manifest::{Identity, Manifest, Naming, Runtime};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{RegisterParams, Settings, Sources};
-use crate::model::store::{Asker, LocatedArchive, Wanted};
+use crate::model::store::{ArchiveRequest, Asker, LocatedArchive};
 use crate::service::ServedModel;
 use crate::service::snapshot::SnapshotOf;
 use crate::worker::{ModelContext, WorkerPool};
@@ -118,7 +118,7 @@ impl ManagementService {
         let located = self
             .state
             .store
-            .locate(&Wanted {
+            .locate(&ArchiveRequest {
                 url: what.url,
                 checksum: what.checksum,
                 s3_sse_kms: what.s3_sse_kms,

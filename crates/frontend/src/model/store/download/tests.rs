@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::super::allow::AllowedUrls;
+use super::super::partial::{IfPresent, Target};
 use super::*;
 
 const LIMITS: DownloadLimits = DownloadLimits {
@@ -103,7 +104,13 @@ async fn fetch_within(
     let mut partial = Partial::create(&target, url.to_owned(), limits.max_bytes)?;
     let source = Source::Web(WebSource::new(Url::parse(url).unwrap(), allowed, limits));
     source.receive(&mut partial, &limits).await?;
-    partial.finish(&target, None).await?;
+    let finished = Target {
+        path: &target,
+        checksum: None,
+        place: url,
+        if_present: IfPresent::Keep,
+    };
+    partial.finish(&finished).await?;
     Ok(std::fs::read(target).unwrap())
 }
 
