@@ -72,6 +72,8 @@ pub struct Dispatcher {
     due: DueTime,
     /// Jobs of batches that wait on a worker's link.
     on_links: AtomicUsize,
+    /// Jobs in `Matching::returned`.
+    returned: AtomicUsize,
     /// Workers with nothing in flight, as of the last match; a hint for job tickets.
     idle_workers: AtomicUsize,
 }
@@ -105,6 +107,7 @@ impl Dispatcher {
             }),
             due: DueTime::new(),
             on_links: AtomicUsize::new(0),
+            returned: AtomicUsize::new(0),
             idle_workers: AtomicUsize::new(0),
         });
         if policy.batch_size.get() > 1 {
@@ -182,9 +185,12 @@ impl Dispatcher {
         self.pump();
     }
 
-    /// Jobs that wait, those that wait on a link among them.
+    /// Jobs that wait, those that wait on a link, came back or must run alone among them.
     pub fn waiting(&self) -> usize {
-        self.batcher.waiting() + self.on_links.load(Ordering::Relaxed)
+        self.batcher.waiting()
+            + self.on_links.load(Ordering::Relaxed)
+            + self.returned.load(Ordering::Relaxed)
+            + self.solo.len()
     }
 
     /// Places in the queue.
@@ -234,6 +240,7 @@ impl Dispatcher {
                     for job in jobs.into_iter().rev() {
                         matching.returned.push_front(job);
                     }
+                    self.count_returned(matching);
                 }
                 Event::Flush { error, closing } => {
                     self.answer_waiting(matching, &error);
@@ -245,11 +252,17 @@ impl Dispatcher {
         }
     }
 
+    fn count_returned(&self, matching: &Matching) {
+        self.returned
+            .store(matching.returned.len(), Ordering::Relaxed);
+    }
+
     fn answer_waiting(&self, matching: &mut Matching, error: &Error) {
         let waiting = matching.returned.drain(..).chain(matching.taker.drain());
         for job in waiting {
             job.answer(Err(error.clone()));
         }
+        self.count_returned(matching);
         while let Some(job) = self.solo.pop() {
             job.answer(Err(error.clone()));
         }
@@ -281,6 +294,7 @@ impl Dispatcher {
                 return Some(vec![job]);
             }
             let jobs = matching.take_returned(self.batcher.policy().batch_size.get(), now);
+            self.count_returned(matching);
             if !jobs.is_empty() {
                 return Some(jobs);
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,9 @@ use crate::model::runtime_dir::RuntimeDir;
 use crate::service::{KeyFileError, Services, SnapshotOf, TokenService};
 use crate::telemetry::Telemetry;
 use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
+
+/// How long the answers to requests that were ended by force may take to reach their clients.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the server could not start.
 #[derive(Debug, Error)]
@@ -80,8 +84,11 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
     );
     services.set_open(false);
     let (stop, stopping) = watch::channel(false);
-    let grpc_serving = tokio::spawn(grpc_listeners.serve(services.clone(), stopping.clone()));
-    let serving = tokio::spawn(listeners.serve(services.clone(), stopping));
+    let (rest, grpc) = (
+        listeners.serve(services.clone(), stopping.clone()),
+        grpc_listeners.serve(services.clone(), stopping),
+    );
+    let mut serving = tokio::spawn(async move { tokio::join!(rest, grpc) });
     let mut has_started = false;
     let start = async {
         services.management.load_startup_models().await;
@@ -111,8 +118,10 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         std::future::pending::<()>().await;
     };
     let drain = async {
-        let both = async { tokio::join!(serving, grpc_serving) };
-        let _ = tokio::time::timeout_at(deadline, both).await;
+        let has_ended = tokio::select! {
+            _ = &mut serving => true,
+            () = services.management.hurried() => false,
+        };
         // No client changes anything any more, and every model is still there, unless the start was
         // broken off: then the snapshot before this start is the one that counts.
         if has_started {
@@ -122,6 +131,10 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
                 .await;
         }
         services.management.stop().await;
+        if !has_ended {
+            // Every request has its answer by now; the answers need a moment to get out.
+            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+        }
     };
     tokio::select! {
         () = drain => {}

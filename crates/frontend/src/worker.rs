@@ -19,7 +19,6 @@ pub use self::context::ModelContext;
 pub use self::device::Devices;
 pub use self::failure::{LastFailure, Raised};
 pub use self::interpreter::{InterpreterNotFound, find_interpreter};
-pub use self::pool::{ScaleOutcome, WorkerPool};
+pub use self::pool::{ScaleOutcome, Scaled, Undo, WorkerPool};
 pub use self::process::WorkerEnvironment;
 pub use self::status::{WorkerState, WorkerStatus};
-pub use self::supervisor::StopMode;

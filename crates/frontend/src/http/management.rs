@@ -194,6 +194,7 @@ pub(super) fn scale(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Er
         min_worker: query.integer("min_worker"),
         max_worker: query.integer("max_worker"),
         synchronous: query.flag("synchronous", false),
+        timeout: query.integer("timeout"),
     };
     let service = call.surface.services.management.clone();
     Ok(Answer::later(async move {
@@ -202,21 +203,26 @@ pub(super) fn scale(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Er
 }
 
 /// `DELETE /models/{m}[/{v}]`
-#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
 pub(super) fn unregister(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    Ok(unregister_version(call, call.captures.version))
+    unregister_version(call, call.captures.version)
 }
 
 /// `DELETE /models/{m}/{v}/set-default`: removes the default version.
-#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
 pub(super) fn unregister_default(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    Ok(unregister_version(call, None))
+    unregister_version(call, None)
 }
 
-fn unregister_version(call: &Call<'_>, version: Option<&str>) -> Answer {
+fn unregister_version(call: &Call<'_>, version: Option<&str>) -> Result<Answer, Error> {
+    let timeout = call.target.query()?.integer("timeout");
     let (model, version) = (model(call), version.map(str::to_owned));
     let service = call.surface.services.management.clone();
-    Answer::later(async move { operation(service.unregister(&model, version.as_deref()).await) })
+    Ok(Answer::later(async move {
+        operation(
+            service
+                .unregister(&model, version.as_deref(), timeout)
+                .await,
+        )
+    }))
 }
 
 /// `PUT /models/{m}/{v}/set-default`

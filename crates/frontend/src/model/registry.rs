@@ -4,6 +4,7 @@
 //! turns, copy the table and swap it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,7 @@ use crate::error::Error;
 pub struct Registry<V> {
     table: ArcSwap<Table<V>>,
     writer: Mutex<()>,
+    is_closed: AtomicBool,
 }
 
 type Table<V> = BTreeMap<Arc<str>, Arc<Versions<V>>>;
@@ -86,6 +88,7 @@ impl<V> Registry<V> {
         Self {
             table: ArcSwap::from_pointee(BTreeMap::new()),
             writer: Mutex::new(()),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -95,7 +98,7 @@ impl<V> Registry<V> {
     /// [`Error::ModelNotFound`] or [`Error::VersionNotFound`].
     pub fn get(&self, name: &str, version: Option<&str>) -> Result<Arc<V>, Error> {
         let table = self.table.load();
-        let versions = table.get(name).ok_or_else(|| Error::unknown_model(name))?;
+        let versions = table.get(name).ok_or_else(|| self.missing(name))?;
         match version {
             None => Ok(Arc::clone(versions.default_model())),
             Some(version) => versions
@@ -114,7 +117,7 @@ impl<V> Registry<V> {
             .load()
             .get(name)
             .map(Arc::clone)
-            .ok_or_else(|| Error::unknown_model(name))
+            .ok_or_else(|| self.missing(name))
     }
 
     /// Every name, in order, with its versions, as they are now.
@@ -205,11 +208,37 @@ impl<V> Registry<V> {
         })
     }
 
-    /// Empties the registry and hands back every model, for shutdown: of each name the versions
-    /// that are not the default come first.
-    pub fn drain(&self) -> Vec<(Arc<str>, Arc<str>, Arc<V>)> {
+    /// Removes a version that its own registration takes back, whether or not others exist; false
+    /// if `model` is not there any more. Another version becomes the default one if it has to.
+    pub fn withdraw(&self, name: &str, version: &str, model: &Arc<V>) -> bool {
+        let withdrawn = self.change(|table| {
+            let unknown = || Error::unknown_version(name, version);
+            let versions = table.get_mut(name).ok_or_else(unknown)?;
+            let found = versions.get(version).ok_or_else(unknown)?;
+            if !Arc::ptr_eq(found, model) {
+                return Err(unknown());
+            }
+            let versions = Arc::make_mut(versions);
+            versions.by_version.remove(version);
+            let first = versions.by_version.keys().next().map(Arc::clone);
+            match first {
+                None => {
+                    table.remove(name);
+                }
+                Some(first) if *versions.default == *version => versions.default = first,
+                Some(_) => {}
+            }
+            Ok(())
+        });
+        withdrawn.is_ok()
+    }
+
+    /// Empties the registry for good and hands back every model, for shutdown: of each name the
+    /// versions that are not the default come first.
+    pub fn close(&self) -> Vec<(Arc<str>, Arc<str>, Arc<V>)> {
         let table = {
             let _turn = self.turn();
+            self.is_closed.store(true, Ordering::Relaxed);
             self.table.swap(Arc::default())
         };
         let mut drained = Vec::new();
@@ -251,16 +280,32 @@ impl<V> Registry<V> {
         change: impl FnOnce(&mut Table<V>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _turn = self.turn();
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(stopping());
+        }
         let mut table = Table::clone(&self.table.load());
         let result = change(&mut table)?;
         self.table.store(Arc::new(table));
         Ok(result)
     }
 
+    /// Why there is no such model: it is unknown, or all are gone because the server stops.
+    fn missing(&self, name: &str) -> Error {
+        if self.is_closed.load(Ordering::Relaxed) {
+            stopping()
+        } else {
+            Error::unknown_model(name)
+        }
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         // The lock protects no data of its own, so a writer that panicked left nothing half done.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stopping() -> Error {
+    Error::Unavailable("The server is stopping.".to_owned())
 }
 
 #[cfg(test)]
@@ -385,15 +430,42 @@ mod tests {
     }
 
     #[test]
-    fn draining_empties_it_with_default_versions_last() {
+    fn a_registration_takes_back_only_its_own_version() {
+        let registry = registry(&[("m", "1"), ("m", "2"), ("k", "1")]);
+        let (first, second) = (
+            registry.get("m", Some("1")).unwrap(),
+            registry.get("m", Some("2")).unwrap(),
+        );
+        assert!(!registry.withdraw("m", "1", &second));
+        assert!(!registry.withdraw("m", "3", &first));
+        assert!(registry.withdraw("m", "1", &first));
+        assert_eq!(*registry.get("m", None).unwrap(), "m@2");
+        assert!(registry.withdraw("m", "2", &second));
+        assert!(matches!(
+            registry.get("m", None),
+            Err(Error::ModelNotFound(_))
+        ));
+        assert_eq!(registry.models().len(), 1);
+    }
+
+    #[test]
+    fn closing_empties_it_for_good_with_default_versions_last() {
         let registry = registry(&[("m", "1"), ("m", "2"), ("k", "1")]);
         let versions: Vec<_> = registry
-            .drain()
+            .close()
             .into_iter()
             .map(|(name, version, _)| format!("{name}@{version}"))
             .collect();
         assert_eq!(versions, ["k@1", "m@2", "m@1"]);
-        assert!(registry.drain().is_empty());
+        assert!(registry.close().is_empty());
+        for refused in [
+            registry.get("m", None).map(drop),
+            registry.insert("m", "3", Arc::default()),
+            registry.set_default("m", "1"),
+            registry.remove("m", None).map(drop),
+        ] {
+            assert!(matches!(refused, Err(Error::Unavailable(_))));
+        }
     }
 
     #[test]

@@ -198,7 +198,10 @@ impl InferenceService {
         }
         let (job, pending) = admit(request)?;
         match context.dispatcher.push(job) {
-            Ok(()) => Ok(pending),
+            Ok(()) => {
+                model.pool.answer_if_deserted();
+                Ok(pending)
+            }
             Err(PushError::Full(job) | PushError::Closed(job)) => {
                 // The client is told here; the slot must not answer a second time.
                 job.reply.disarm();
@@ -213,6 +216,7 @@ pub(super) fn submit_solo(request: InferenceRequest<'_>) -> Result<PendingReply,
     let model = Arc::clone(&request.model);
     let (job, pending) = admit(request)?;
     model.context().dispatcher.push_solo(job);
+    model.pool.answer_if_deserted();
     Ok(pending)
 }
 

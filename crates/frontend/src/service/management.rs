@@ -5,7 +5,9 @@ mod register;
 mod restore;
 mod startup;
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,10 +15,14 @@ use super::snapshot::SnapshotOf;
 use super::state::ServerState;
 use super::{InferenceReply, ServedModel};
 use crate::error::Error;
-use crate::worker::{LastFailure, StopMode};
+use crate::worker::{LastFailure, Scaled};
 
 /// Most models one page of the list shows.
 const MAX_PAGE: usize = 100;
+
+/// Most workers a client may ask for. Each is a process; a slip of the finger must not take the
+/// machine down.
+const MAX_WORKERS: u32 = 1024;
 
 /// Parameters of a registration. `None` means the client did not say.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +51,8 @@ pub struct ScaleRequest {
     pub min_worker: Option<i64>,
     pub max_worker: Option<i64>,
     pub synchronous: bool,
+    /// Seconds that workers which stop may take for what they run; see [`patience`].
+    pub timeout: Option<i64>,
 }
 
 /// Parameters of a description.
@@ -119,37 +127,51 @@ impl ManagementService {
         }
     }
 
-    /// Changes the number of workers.
+    /// Changes the number of workers. It goes on when nobody waits for it any more.
     ///
     /// # Errors
     /// Unknown model or version, impossible numbers, or, when the client waits, workers that do
-    /// not load.
+    /// not load; the model then has the workers it had before.
     pub async fn scale(&self, request: ScaleRequest) -> Result<StatusReply, Error> {
+        let service = self.clone();
+        uninterrupted(async move { service.scale_now(&request).await }).await
+    }
+
+    async fn scale_now(&self, request: &ScaleRequest) -> Result<StatusReply, Error> {
         let version = request.version.as_deref();
         let model = self.state.registry.get(&request.model, version)?;
         let min = request.min_worker.unwrap_or(1);
         let max = request.max_worker.unwrap_or(min);
-        let at_least_zero = |value: i64, name: &str| {
-            u32::try_from(value)
-                .map_err(|_| Error::BadRequest(format!("{name} must be 0 or more, not {value}.")))
-        };
         if max < min {
             return Err(Error::BadRequest(
                 "max_worker cannot be less than min_worker.".to_owned(),
             ));
         }
         let (min, max) = (
-            at_least_zero(min, "min_worker")?,
-            at_least_zero(max, "max_worker")?,
+            worker_count("min_worker", min)?,
+            worker_count("max_worker", max)?,
         );
-        let outcome = model.pool.scale(min, max);
+        let patience = self.patience(request.timeout);
+        let removed = || Error::unknown_model(&request.model);
+        let outcome = model.pool.scale(min, max, patience).ok_or_else(removed)?;
         self.save_snapshot(SnapshotOf::Change).await;
         if !request.synchronous {
             return Ok(accepted());
         }
-        outcome.wait().await.map_err(|failure| {
-            failed_to_start(&failure, &request.model, version.unwrap_or("null"))
-        })?;
+        let undo = outcome.undo();
+        match outcome.wait().await {
+            Ok(Scaled::Done) => {}
+            Ok(Scaled::Overtaken) if model.pool.is_closed() => {
+                return Err(removed_meanwhile(&request.model, model.version()));
+            }
+            Ok(Scaled::Overtaken) => return Ok(in_progress()),
+            Err(failure) => {
+                model.pool.undo(undo, patience).await;
+                self.save_snapshot(SnapshotOf::Change).await;
+                let version = version.unwrap_or("null");
+                return Err(failed_to_start(&failure, &request.model, version));
+            }
+        }
         let of_version = version
             .map(|version| format!(", version: {version}"))
             .unwrap_or_default();
@@ -160,7 +182,8 @@ impl ManagementService {
     }
 
     /// Removes one version (`None`: the default one). Requests that run or wait are answered
-    /// first, for as long as `drain_timeout` allows.
+    /// first, for as long as `timeout` seconds or `drain_timeout` allow. It goes on when nobody
+    /// waits for it any more.
     ///
     /// # Errors
     /// Unknown model or version; the default version while others exist; workers that do not end.
@@ -168,19 +191,31 @@ impl ManagementService {
         &self,
         model: &str,
         version: Option<&str>,
+        timeout: Option<i64>,
     ) -> Result<StatusReply, Error> {
         self.require_model_api()?;
         let (_, served) = self.state.registry.remove(model, version)?;
-        self.save_snapshot(SnapshotOf::Change).await;
+        let pool = Arc::clone(&served.pool);
+        let (service, patience) = (self.clone(), self.patience(timeout));
+        let removing = tokio::spawn(async move {
+            service.save_snapshot(SnapshotOf::Change).await;
+            remove(served, patience).await;
+        });
         let limit = self.state.config.unregister_model_timeout;
-        if tokio::time::timeout(limit, retire(&served)).await.is_err() {
-            served.pool.hurry();
+        if tokio::time::timeout(limit, removing).await.is_err() {
+            pool.hurry();
             return Err(Error::OperationTimeout(format!(
                 "Timed out while cleaning resources: {model}"
             )));
         }
-        served.located.discard().await;
         Ok(done(format!("Model \"{model}\" unregistered")))
+    }
+
+    /// How long workers may take for what they run and what waits: what the client says in
+    /// seconds, or `drain_timeout` when it says nothing, or -1.
+    fn patience(&self, timeout: Option<i64>) -> Duration {
+        let said = timeout.and_then(|seconds| u64::try_from(seconds).ok());
+        said.map_or(self.state.config.drain_timeout, Duration::from_secs)
     }
 
     /// Makes a version the default one.
@@ -212,15 +247,16 @@ impl ManagementService {
     }
 
     /// Removes every model, the requests that run or wait being answered first, unless
-    /// [`Self::hurry`] is called meanwhile.
+    /// [`Self::hurry`] is called meanwhile. No model comes after it.
     pub async fn stop(&self) {
-        let models = self.state.registry.drain();
+        let patience = self.state.config.drain_timeout;
+        let models = self.state.registry.close();
         let retiring: Vec<_> = models
             .into_iter()
             .map(|(_, _, model)| {
                 let mut hurry = self.state.hurry.subscribe();
                 tokio::spawn(async move {
-                    let mut retiring = std::pin::pin!(retire(&model));
+                    let mut retiring = std::pin::pin!(retire(&model, patience));
                     tokio::select! {
                         () = &mut retiring => return,
                         Ok(_) = hurry.wait_for(|hurry| *hurry) => model.pool.hurry(),
@@ -234,29 +270,57 @@ impl ManagementService {
         }
     }
 
-    /// Ends the workers of a [`Self::stop`] at once.
+    /// Ends the workers of a [`Self::stop`] at once, or of one that comes later.
     pub fn hurry(&self) {
         self.state.hurry.send_replace(true);
     }
+
+    /// Resolves when [`Self::hurry`] has been called.
+    pub async fn hurried(&self) {
+        let _ = self.state.hurry.subscribe().wait_for(|hurry| *hurry).await;
+    }
+}
+
+/// Runs an operation to its end, whether or not somebody still waits for it: a client that hangs
+/// up must not leave one half done.
+async fn uninterrupted<T: Send + 'static>(
+    operation: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let outcome = tokio::spawn(operation).await;
+    outcome.unwrap_or_else(|error| Err(Error::Internal(format!("The operation failed: {error}"))))
 }
 
 /// Answers what waits, lets what runs finish, and ends the workers.
-async fn retire(model: &ServedModel) {
-    let context = model.context();
-    // Requests that wait get their turn first, as long as a worker makes headway.
-    let deadline = tokio::time::Instant::now() + context.config.drain_timeout;
-    while context.dispatcher.waiting() > 0
-        && model.pool.is_serving()
-        && !model.pool.is_hurried()
-        && tokio::time::Instant::now() < deadline
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    context.dispatcher.close(Error::Unavailable(format!(
+async fn retire(model: &ServedModel, patience: Duration) {
+    let error = Error::Unavailable(format!(
         "Model \"{}\" is being removed; the request was not run.",
         model.name()
-    )));
-    model.pool.stop(StopMode::Drain).await;
+    ));
+    model.pool.stop(patience, error).await;
+}
+
+/// Ends a version that is no longer registered, with everything that belongs to it.
+async fn remove(model: Arc<ServedModel>, patience: Duration) {
+    retire(&model, patience).await;
+    model.located.discard().await;
+    // Its folder goes with it, which may take a while.
+    let _ = tokio::task::spawn_blocking(move || drop(model)).await;
+}
+
+fn worker_count(name: &str, value: i64) -> Result<u32, Error> {
+    let count = u32::try_from(value).ok().filter(|it| *it <= MAX_WORKERS);
+    count.ok_or_else(|| {
+        Error::BadRequest(format!(
+            "{name} must be between 0 and {MAX_WORKERS}, not {value}."
+        ))
+    })
+}
+
+/// What a client is told whose operation on a model was overtaken by the model's removal.
+fn removed_meanwhile(model: &str, version: &str) -> Error {
+    Error::Conflict(format!(
+        "Model \"{model}\" Version: {version} was unregistered while its workers were loading."
+    ))
 }
 
 /// What a client that waits is told when workers do not load.
@@ -275,5 +339,12 @@ fn accepted() -> StatusReply {
     StatusReply {
         code: 202,
         status: "Processing worker updates...".to_owned(),
+    }
+}
+
+fn in_progress() -> StatusReply {
+    StatusReply {
+        code: 206,
+        status: "Workers scaling in progress...".to_owned(),
     }
 }

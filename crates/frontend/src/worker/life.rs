@@ -134,6 +134,12 @@ impl Life {
         LastFailure::died(status, kills.map(|(before, now)| now > before))
     }
 
+    /// Ends the worker at once; once this resolves it answers nothing any more.
+    pub(super) async fn kill(&mut self) {
+        kill_group(self.pid);
+        let _ = self.child.wait().await;
+    }
+
     /// Makes sure that nothing of the worker runs any more.
     pub(super) async fn end(&mut self) {
         let exit = tokio::time::timeout(EXIT_GRACE, self.child.wait());

@@ -1,10 +1,12 @@
 //! The workers of one model version: how many there are to be, and who they are.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::context::ModelContext;
 use super::device::Devices;
@@ -13,29 +15,70 @@ use super::status::{WorkerState, WorkerStatus};
 use super::supervisor::{FirstLoad, StopMode, Supervisor};
 use crate::error::Error;
 
+/// How often a queue that drains is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
 /// One worker of a pool.
 #[derive(Debug)]
 struct Member {
     status: Arc<WorkerStatus>,
     stop: watch::Sender<StopMode>,
+    first_load: watch::Receiver<FirstLoad>,
     task: JoinHandle<()>,
 }
 
-/// How a scaling operation went.
+/// Who is in the pool; changed under the lock only.
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<Member>,
+    /// Set for good by [`WorkerPool::stop`].
+    is_closed: bool,
+    /// Scaling operations so far.
+    generation: u64,
+}
+
+impl Members {
+    fn healthy(&self) -> usize {
+        let states = self.list.iter().map(|member| member.status.state());
+        states.filter(|state| *state != WorkerState::Failed).count()
+    }
+}
+
+/// How a scaling operation goes.
 #[derive(Debug)]
 pub struct ScaleOutcome {
     loading: Vec<watch::Receiver<FirstLoad>>,
-    stopping: Vec<JoinHandle<()>>,
+    stopping: JoinHandle<()>,
+    undo: Undo,
+}
+
+/// What it takes to take a scaling operation back.
+#[derive(Debug, Clone)]
+pub struct Undo {
+    before: (u32, u32),
+    generation: u64,
+    started: Vec<u64>,
+}
+
+/// How the wait for a scaling operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scaled {
+    /// The workers there were to be have loaded.
+    Done,
+    /// Some were stopped by somebody else before they had loaded.
+    Overtaken,
 }
 
 /// The workers of one model version.
 #[derive(Debug)]
 pub struct WorkerPool {
     context: Arc<ModelContext>,
-    members: Mutex<Vec<Member>>,
+    members: Mutex<Members>,
     count: AtomicUsize,
     /// Set when every worker has been given up; requests are refused then.
     is_given_up: AtomicBool,
+    /// Whether nobody will ever take what waits, unless workers are started.
+    is_deserted: AtomicBool,
     /// Becomes true when workers that are being stopped are to end at once.
     hurry: watch::Sender<bool>,
     min: AtomicU32,
@@ -55,9 +98,10 @@ impl WorkerPool {
     ) -> Arc<Self> {
         Arc::new(Self {
             context,
-            members: Mutex::new(Vec::new()),
+            members: Mutex::default(),
             count: AtomicUsize::new(0),
             is_given_up: AtomicBool::new(false),
+            is_deserted: AtomicBool::new(false),
             hurry: watch::Sender::new(false),
             min: AtomicU32::new(0),
             max: AtomicU32::new(0),
@@ -90,71 +134,99 @@ impl WorkerPool {
         )
     }
 
-    /// Workers that have not been given up.
-    pub fn healthy(&self) -> usize {
-        let members = self.members();
-        members
-            .iter()
-            .filter(|member| member.status.state() != WorkerState::Failed)
-            .count()
+    /// Whether it has been stopped for good.
+    pub fn is_closed(&self) -> bool {
+        self.members().is_closed
     }
 
-    /// Whether some worker serves at the moment.
-    pub fn is_serving(&self) -> bool {
-        let members = self.members();
-        members.iter().any(|member| member.status.is_ready())
+    /// Workers that have not been given up.
+    pub fn healthy(&self) -> usize {
+        self.members().healthy()
     }
 
     /// What is known of each worker, oldest first.
     pub fn statuses(&self) -> Vec<Arc<WorkerStatus>> {
-        self.members()
-            .iter()
-            .map(|member| Arc::clone(&member.status))
-            .collect()
+        let members = self.members();
+        let statuses = members.list.iter().map(|member| &member.status);
+        statuses.map(Arc::clone).collect()
     }
 
-    /// Starts workers up to `min`, or stops the newest ones down to `max`.
-    pub fn scale(self: &Arc<Self>, min: u32, max: u32) -> ScaleOutcome {
+    /// Starts workers up to `min`, or stops some down to `max`: those that do not serve first, then
+    /// the newest. Workers that were given up are replaced. Those that stop finish what they run,
+    /// and what waits when none is to stay, for `patience` at most. `None` once the pool is closed.
+    pub fn scale(self: &Arc<Self>, min: u32, max: u32, patience: Duration) -> Option<ScaleOutcome> {
+        let mut members = self.members();
+        if members.is_closed {
+            return None;
+        }
+        members.generation += 1;
+        let mut undo = Undo {
+            before: self.bounds(),
+            generation: members.generation,
+            started: Vec::new(),
+        };
         self.min.store(min, Ordering::Relaxed);
         self.max.store(max, Ordering::Relaxed);
-        let mut outcome = ScaleOutcome {
-            loading: Vec::new(),
-            stopping: Vec::new(),
-        };
-        let mut members = self.members();
-        while members.len() < min as usize {
-            let (member, loading) = self.start_worker();
+        let given_up = |member: &mut Member| member.status.state() == WorkerState::Failed;
+        let mut leaving: Vec<_> = members.list.extract_if(.., given_up).collect();
+        if members.list.len() < min as usize {
+            self.is_deserted.store(false, Ordering::Relaxed);
             self.is_given_up.store(false, Ordering::Relaxed);
-            members.push(member);
-            outcome.loading.push(loading);
         }
-        while members.len() > max as usize {
-            let Some(member) = members.pop() else { break };
-            outcome
-                .stopping
-                .push(self.stop_member(member, StopMode::Drain));
+        while members.list.len() < min as usize {
+            let member = self.start_worker();
+            undo.started.push(member.status.id);
+            members.list.push(member);
         }
-        self.count.store(members.len(), Ordering::Relaxed);
+        while members.list.len() > max as usize {
+            let place = members.list.iter().rposition(|it| !it.status.is_ready());
+            let place = place.unwrap_or(members.list.len() - 1);
+            leaving.push(members.list.remove(place));
+        }
+        self.count.store(members.list.len(), Ordering::Relaxed);
+        let loading = members.list.iter().map(|member| member.first_load.clone());
+        let loading = loading.collect();
         drop(members);
-        if self.count() == 0 {
-            self.answer_waiting();
-        }
-        outcome
+        Some(ScaleOutcome {
+            loading,
+            stopping: tokio::spawn(Arc::clone(self).dismiss(leaving, patience)),
+            undo,
+        })
     }
 
-    /// Stops every worker; resolves when none of their processes is left.
-    pub async fn stop(&self, mode: StopMode) {
-        self.min.store(0, Ordering::Relaxed);
-        self.max.store(0, Ordering::Relaxed);
-        let members = std::mem::take(&mut *self.members());
-        self.count.store(0, Ordering::Relaxed);
-        let stopping: Vec<_> = members
-            .into_iter()
-            .map(|member| self.stop_member(member, mode))
-            .collect();
-        for task in stopping {
-            let _ = task.await;
-        }
+    /// Takes a scaling operation back, unless another one came after it.
+    pub async fn undo(self: &Arc<Self>, undo: Undo, patience: Duration) {
+        let leaving = {
+            let mut members = self.members();
+            if members.is_closed || members.generation != undo.generation {
+                return;
+            }
+            let (min, max) = undo.before;
+            self.min.store(min, Ordering::Relaxed);
+            self.max.store(max, Ordering::Relaxed);
+            let was_started = |member: &mut Member| undo.started.contains(&member.status.id);
+            let leaving = members.list.extract_if(.., was_started).collect();
+            self.count.store(members.list.len(), Ordering::Relaxed);
+            leaving
+        };
+        Arc::clone(self).dismiss(leaving, patience).await;
+    }
+
+    /// Closes the pool and stops every worker, what waits and runs being finished first, for
+    /// `patience` at most; what is left then is told `error`. Resolves when no process is left.
+    pub async fn stop(&self, patience: Duration, error: Error) {
+        let deadline = Instant::now() + patience;
+        let leaving = {
+            let mut members = self.members();
+            members.is_closed = true;
+            self.min.store(0, Ordering::Relaxed);
+            self.max.store(0, Ordering::Relaxed);
+            self.count.store(0, Ordering::Relaxed);
+            std::mem::take(&mut members.list)
+        };
+        self.finish_queue(&leaving, deadline).await;
+        self.context.dispatcher.close(error);
+        self.end(leaving, deadline).await;
     }
 
     /// Ends at once whatever is still being stopped.
@@ -162,53 +234,115 @@ impl WorkerPool {
         self.hurry.send_replace(true);
     }
 
-    /// Whether [`Self::hurry`] was called.
-    pub fn is_hurried(&self) -> bool {
-        *self.hurry.borrow()
+    /// Answers what waits if nobody will ever take it. Called after a request was queued, because
+    /// the last worker may have gone between the look at the pool and the place in the queue.
+    pub fn answer_if_deserted(&self) {
+        // SYNC: deserted. Either this sees the flag, or whoever set it sees the request.
+        fence(Ordering::SeqCst);
+        if self.is_deserted.load(Ordering::Relaxed) {
+            self.answer_waiting();
+        }
     }
 
-    fn stop_member(&self, member: Member, mode: StopMode) -> JoinHandle<()> {
-        let Member { stop, mut task, .. } = member;
-        let mut hurry = self.hurry.subscribe();
-        stop.send_replace(mode);
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = &mut task => return,
-                Ok(_) = hurry.wait_for(|hurry| *hurry) => {}
+    /// Ends workers that are no members any more.
+    async fn dismiss(self: Arc<Self>, leaving: Vec<Member>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        self.finish_queue(&leaving, deadline).await;
+        self.end(leaving, deadline).await;
+        self.desert_if(|members| members.list.is_empty());
+    }
+
+    /// Lets workers that are to leave take what waits, as long as there are no others for it and
+    /// one of them serves.
+    async fn finish_queue(&self, leaving: &[Member], deadline: Instant) {
+        while self.count() == 0
+            && self.context.dispatcher.waiting() > 0
+            && leaving.iter().any(|member| member.status.is_ready())
+            && !*self.hurry.borrow()
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Stops workers; resolves when none of their processes is left.
+    async fn end(&self, leaving: Vec<Member>, deadline: Instant) {
+        for member in &leaving {
+            member.stop.send_replace(StopMode::Drain);
+        }
+        let (stops, mut tasks): (Vec<_>, Vec<_>) = leaving
+            .into_iter()
+            .map(|member| (member.stop, member.task))
+            .unzip();
+        let all_gone = async {
+            for task in &mut tasks {
+                let _ = task.await;
             }
+        };
+        let mut hurry = self.hurry.subscribe();
+        tokio::select! {
+            biased;
+            () = all_gone => return,
+            Ok(_) = hurry.wait_for(|hurry| *hurry) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+        for stop in &stops {
             stop.send_replace(StopMode::Kill);
-            let _ = task.await;
-        })
+        }
+        for task in tasks {
+            // Some have ended above; a task must not be awaited again then.
+            if !task.is_finished() {
+                let _ = task.await;
+            }
+        }
     }
 
-    fn start_worker(self: &Arc<Self>) -> (Member, watch::Receiver<FirstLoad>) {
+    fn start_worker(self: &Arc<Self>) -> Member {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let gpu = self
             .devices
             .assign(&self.context.settings, &self.own_devices_next);
         let status = Arc::new(WorkerStatus::new(id, gpu));
         let (stop, stop_receiver) = watch::channel(StopMode::Run);
-        let (first_load, loading) = watch::channel(None);
+        let (sender, first_load) = watch::channel(None);
         let pool: Weak<Self> = Arc::downgrade(self);
         let supervisor = Supervisor {
             context: Arc::clone(&self.context),
             status: Arc::clone(&status),
             stop: stop_receiver,
-            first_load,
+            first_load: sender,
             given_up: Box::new(move || {
-                if let Some(pool) = pool.upgrade()
-                    && pool.healthy() == 0
-                {
-                    pool.is_given_up.store(true, Ordering::Relaxed);
-                    pool.answer_waiting();
+                if let Some(pool) = pool.upgrade() {
+                    pool.desert_if(|members| members.healthy() == 0);
                 }
             }),
         };
         let task = tokio::spawn(supervisor.run());
-        (Member { status, stop, task }, loading)
+        Member {
+            status,
+            stop,
+            first_load,
+            task,
+        }
     }
 
-    /// Answers the requests that no worker will ever take.
+    /// Answers what waits and whatever still comes, if no worker will ever take it.
+    fn desert_if(&self, is_hopeless: impl FnOnce(&Members) -> bool) {
+        {
+            // Under the lock, because starting a worker brings hope back.
+            let members = self.members();
+            if !is_hopeless(&members) {
+                return;
+            }
+            self.is_given_up
+                .store(!members.list.is_empty(), Ordering::Relaxed);
+            self.is_deserted.store(true, Ordering::Relaxed);
+        }
+        // SYNC: deserted.
+        fence(Ordering::SeqCst);
+        self.answer_waiting();
+    }
+
     fn answer_waiting(&self) {
         self.context.dispatcher.flush(Error::Unavailable(format!(
             "Model \"{}\" has no worker left to serve the request.",
@@ -216,30 +350,32 @@ impl WorkerPool {
         )));
     }
 
-    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
+    fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ScaleOutcome {
-    /// Waits until every new worker has loaded and every stopped one is gone.
+    /// What it takes to take the operation back.
+    pub fn undo(&self) -> Undo {
+        self.undo.clone()
+    }
+
+    /// Waits until every worker there is to be has loaded and every stopped one is gone.
     ///
     /// # Errors
-    /// The first failure of a new worker's first load.
-    pub async fn wait(self) -> Result<(), LastFailure> {
-        for task in self.stopping {
-            let _ = task.await;
-        }
+    /// The first failure of a worker's first load.
+    pub async fn wait(self) -> Result<Scaled, LastFailure> {
+        let _ = self.stopping.await;
+        let mut scaled = Scaled::Done;
         for mut loading in self.loading {
-            let outcome = match loading.wait_for(Option::is_some).await {
-                Ok(outcome) => outcome.clone(),
+            match loading.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Err(failure))) => return Err(failure.clone()),
+                Ok(_) => {}
                 // Stopped before it had loaded: not a failure of the model.
-                Err(_) => continue,
-            };
-            if let Some(Err(failure)) = outcome {
-                return Err(failure);
+                Err(_) => scaled = Scaled::Overtaken,
             }
         }
-        Ok(())
+        Ok(scaled)
     }
 }

@@ -23,7 +23,7 @@ use crate::telemetry::Stream;
 
 /// What a worker is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopMode {
+pub(super) enum StopMode {
     /// Serve.
     Run,
     /// Finish what is in flight, take nothing more, end.
@@ -310,6 +310,10 @@ impl Supervisor {
         if mode == StopMode::Drain {
             self.drain(life).await;
         }
+        if !life.is_idle() {
+            // What is told to be undone must not be done a moment later.
+            life.kill().await;
+        }
         if let Some(link) = &link {
             link.submitter.close();
         }
@@ -367,6 +371,7 @@ impl Supervisor {
         }
     }
 
+<<<<<<< HEAD
     /// Leaves the worker's replies where they are until the client of a stream has caught up.
     async fn hold_back(&mut self, life: &mut Life, room: &Room) -> Option<Event> {
         let stall = self.context.config.stream_stall_timeout;
@@ -384,6 +389,10 @@ impl Supervisor {
     async fn drain(&mut self, life: &mut Life) {
         let deadline = tokio::time::Instant::now() + self.context.config.drain_timeout;
         let stall = self.context.config.stream_stall_timeout;
+=======
+    /// Lets what is in flight finish, until the pool runs out of patience.
+    async fn drain(&mut self, life: &mut Life) {
+>>>>>>> 6afe7d5 (Drain what was admitted, then say 503 and mean it)
         let Ok(bell) = life.bell() else { return };
         while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
             let room = life.lacks_room();
@@ -403,8 +412,7 @@ impl Supervisor {
                     }
                 }
                 _ = life.child.wait() => return,
-                () = tokio::time::sleep_until(deadline) => return,
-                Ok(_) = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
+                _ = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
             }
         }
     }

@@ -10,7 +10,8 @@ use tserve_batcher::Policy;
 use tserve_shm::{Arena, ArenaLimits};
 
 use super::{
-    ManagementService, RegisterRequest, StatusReply, accepted, done, failed_to_start, retire,
+    ManagementService, RegisterRequest, StatusReply, accepted, done, failed_to_start, in_progress,
+    remove, removed_meanwhile, uninterrupted, worker_count,
 };
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH};
@@ -23,7 +24,7 @@ use crate::model::settings::{RegisterParams, Settings, Sources};
 use crate::model::store::{ArchiveRequest, Asker, LocatedArchive};
 use crate::service::ServedModel;
 use crate::service::snapshot::SnapshotOf;
-use crate::worker::{ModelContext, WorkerPool};
+use crate::worker::{ModelContext, Scaled, WorkerPool};
 
 /// Headers and the like beside the body of a request.
 const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
@@ -71,9 +72,15 @@ impl ManagementService {
     /// # Errors
     /// A missing or impossible parameter, an archive that cannot be had or used, a version that is
     /// registered already, or, when the client waits, workers that do not load. In each case
-    /// nothing is left behind.
+    /// nothing is left behind. The registration goes on when nobody waits for it any more.
     pub async fn register(&self, request: RegisterRequest) -> Result<StatusReply, Error> {
         self.require_model_api()?;
+        let service = self.clone();
+        uninterrupted(async move { service.register_now(&request).await }).await
+    }
+
+    async fn register_now(&self, request: &RegisterRequest) -> Result<StatusReply, Error> {
+        let requested = self.requested_workers(request)?;
         let url = request
             .url
             .as_deref()
@@ -85,12 +92,12 @@ impl ManagementService {
                 s3_sse_kms: request.s3_sse_kms,
                 requested_name: request.model_name.as_deref(),
                 fallback_name: None,
-                params: params(&request)?,
+                params: params(request)?,
                 occasion: Occasion::Request,
             })
             .await?;
         let (name, version) = (model.name(), model.version());
-        let (min, max) = self.initial_workers(&model, &request)?;
+        let (min, max) = model.context().settings.workers.unwrap_or(requested);
         if min == 0 {
             self.save_snapshot(SnapshotOf::Change).await;
             return Ok(done(format!(
@@ -98,14 +105,25 @@ impl ManagementService {
                  workers API to add workers for the model."
             )));
         }
-        let outcome = model.pool.scale(min, max);
+        let patience = self.state.config.drain_timeout;
+        let Some(outcome) = model.pool.scale(min, max, patience) else {
+            return Err(removed_meanwhile(name, version));
+        };
         if !request.synchronous {
             self.save_snapshot(SnapshotOf::Change).await;
             return Ok(accepted());
         }
-        if let Err(failure) = outcome.wait().await {
-            self.withdraw(&model).await;
-            return Err(failed_to_start(&failure, name, version));
+        match outcome.wait().await {
+            Ok(Scaled::Done) => {}
+            Ok(Scaled::Overtaken) if model.pool.is_closed() => {
+                return Err(removed_meanwhile(name, version));
+            }
+            Ok(Scaled::Overtaken) => return Ok(in_progress()),
+            Err(failure) => {
+                let error = failed_to_start(&failure, name, version);
+                self.withdraw(model).await;
+                return Err(error);
+            }
         }
         self.save_snapshot(SnapshotOf::Change).await;
         Ok(done(format!(
@@ -268,33 +286,20 @@ impl ManagementService {
         dependencies::prepare(model, archive, wanted, &tools, &state.venvs).await
     }
 
-    /// How many workers a registration starts: the archive's own pair, or what the client says, or
-    /// the configured default.
-    fn initial_workers(
-        &self,
-        model: &ServedModel,
-        request: &RegisterRequest,
-    ) -> Result<(u32, u32), Error> {
-        if let Some(pair) = model.context().settings.workers {
-            return Ok(pair);
-        }
+    /// How many workers a registration starts, if its archive does not say: what the client
+    /// says, or the configured default.
+    fn requested_workers(&self, request: &RegisterRequest) -> Result<(u32, u32), Error> {
         let default = i64::from(self.state.config.default_workers_per_model);
-        let workers = request.initial_workers.unwrap_or(default);
-        let workers = u32::try_from(workers.max(0))
-            .map_err(|_| Error::BadRequest(format!("initial_workers {workers} is too large.")))?;
+        let workers = request.initial_workers.unwrap_or(default).max(0);
+        let workers = worker_count("initial_workers", workers)?;
         Ok((workers, workers))
     }
 
     /// Takes back a registration whose workers do not load.
-    async fn withdraw(&self, model: &ServedModel) {
-        if self
-            .state
-            .registry
-            .remove(model.name(), Some(model.version()))
-            .is_ok()
-        {
-            retire(model).await;
-            model.located.discard().await;
+    async fn withdraw(&self, model: Arc<ServedModel>) {
+        let registry = &self.state.registry;
+        if registry.withdraw(model.name(), model.version(), &model) {
+            remove(model, self.state.config.drain_timeout).await;
         }
     }
 }

@@ -106,7 +106,9 @@ impl ManagementService {
                 occasion: Occasion::Restore,
             })
             .await?;
-        drop(added.pool.scale(saved.min_workers, saved.max_workers));
+        let patience = self.state.config.drain_timeout;
+        let (min, max) = (saved.min_workers, saved.max_workers);
+        drop(added.pool.scale(min, max, patience));
         Ok(added)
     }
 }

@@ -90,7 +90,8 @@ impl ManagementService {
             })?;
         let (min, max) = self.startup_workers(&added);
         // Loading goes on in the background; describe and health tell how it went.
-        drop(added.pool.scale(min, max));
+        let patience = self.state.config.drain_timeout;
+        drop(added.pool.scale(min, max, patience));
         Ok(added)
     }
 
