@@ -371,7 +371,6 @@ impl Supervisor {
         }
     }
 
-<<<<<<< HEAD
     /// Leaves the worker's replies where they are until the client of a stream has caught up.
     async fn hold_back(&mut self, life: &mut Life, room: &Room) -> Option<Event> {
         let stall = self.context.config.stream_stall_timeout;
@@ -385,14 +384,9 @@ impl Supervisor {
         }
     }
 
-    /// Lets what is in flight finish, for as long as the configuration allows.
-    async fn drain(&mut self, life: &mut Life) {
-        let deadline = tokio::time::Instant::now() + self.context.config.drain_timeout;
-        let stall = self.context.config.stream_stall_timeout;
-=======
     /// Lets what is in flight finish, until the pool runs out of patience.
     async fn drain(&mut self, life: &mut Life) {
->>>>>>> 6afe7d5 (Drain what was admitted, then say 503 and mean it)
+        let stall = self.context.config.stream_stall_timeout;
         let Ok(bell) = life.bell() else { return };
         while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
             let room = life.lacks_room();
