@@ -113,8 +113,8 @@ compat: setup reference ## Compare answers with the real TorchServe, request by 
 
 .PHONY: fault
 fault: setup ## Fault injection, the minute-long runs included
-	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_SLOW=1 \
-	  $(VENV)/bin/python -m pytest tests/fault --timeout 300 $(PYTEST_ARGS)
+	TSERVE_BIN=$(TARGET)/debug/tserve TSERVE_SLOW=1 TSERVE_STATEFUL=4000 \
+	  $(VENV)/bin/python -m pytest tests/fault tests/management --timeout 300 $(PYTEST_ARGS)
 
 .PHONY: model-check
 model-check: toolchain ## Check the lock-free structures under every interleaving (loom)

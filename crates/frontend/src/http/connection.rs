@@ -248,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             target: &target,
             captures,
             id: exchange.id(),
+            route,
         };
         (route.handler)(&call, payload)
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Connector;
-use super::documentation::{Documentation, Parameter, Shape};
+use super::documentation::{Documentation, Kind, Parameter, Shape};
 use super::routes::{Api, ROUTES, Route, Segment};
 
 /// The description of everything a listener serves.
@@ -39,33 +39,33 @@ pub(super) fn management(model: &str) -> Value {
     })
 }
 
-/// The description that `OPTIONS` on a prediction route gives. The first path does not exist and
-/// is listed as the original lists it.
+/// The description that `OPTIONS` on a prediction route gives: the ways to ask the default version.
 pub(super) fn prediction(model: &str) -> Value {
-    let operation = json!({
-        "post": {
-            "description": format!("Asks the model {model}."),
-            "operationId": model,
-            "parameters": [],
-            "responses": {
-                "200": { "description": "What the model answers" },
-                "500": response("The server or the model failed", Shape::Error),
-            },
-        },
-    });
-    let mut paths = Map::new();
-    for path in [
-        &format!("/prediction/{model}"),
-        "/v1/models/{model_name}:predict",
-        "/v2/models/{model_name}/infer",
-    ] {
-        paths.insert(path.to_owned(), operation.clone());
-    }
-    json!({
+    let is_listed = |row: &Route| {
+        row.documentation
+            .is_some_and(|it| it.takes_body && !row.path.contains(&Segment::Version))
+    };
+    let mut document = json!({
         "openapi": "3.0.1",
         "info": { "title": format!("RESTful API for: {model}"), "version": "1.0.0" },
-        "paths": paths,
-    })
+    });
+    let mut named = Map::new();
+    for (path, mut methods) in paths(is_listed) {
+        for operation in methods
+            .as_object_mut()
+            .into_iter()
+            .flat_map(|it| it.values_mut())
+        {
+            let version = operation["operationId"]
+                .as_str()
+                .and_then(|id| id.strip_suffix("predictions"));
+            operation["operationId"] = json!(format!("{}{model}", version.unwrap_or_default()));
+            operation["parameters"] = json!([]);
+        }
+        named.insert(path.replace("{model_name}", model), methods);
+    }
+    document["paths"] = Value::Object(named);
+    document
 }
 
 fn paths(is_listed: impl Fn(&Route) -> bool) -> Map<String, Value> {
@@ -142,13 +142,13 @@ fn path_parameter(segment: &Segment) -> Option<Value> {
 }
 
 fn query_parameter(parameter: &Parameter) -> Value {
-    let mut schema = json!({ "type": parameter.kind });
-    if let Some(default) = parameter.default {
-        schema["default"] = json!(default);
-    }
-    if !parameter.choices.is_empty() {
-        schema["enum"] = json!(parameter.choices);
-    }
+    let schema = match parameter.kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Choice(choices) => json!({ "type": "string", "enum": choices }),
+        Kind::Number(None) => json!({ "type": "integer" }),
+        Kind::Number(Some(default)) => json!({ "type": "integer", "default": default }),
+        Kind::Flag(default) => json!({ "type": "boolean", "default": default }),
+    };
     json!({
         "in": "query",
         "name": parameter.name,
@@ -245,30 +245,8 @@ fn readiness() -> Value {
     )
 }
 
+/// What describe answers; `tests/management/test_openapi.py` holds it against real answers.
 fn model_description() -> Value {
-    let worker = object(
-        &["id", "startTime", "status"],
-        json!({
-            "id": text("Worker id."),
-            "startTime": text("When it was started."),
-            "gpu": { "type": "boolean", "description": "Whether it runs on a GPU." },
-            "status": {
-                "type": "string",
-                "description": "Whether it serves.",
-                "enum": ["READY", "LOADING", "UNLOADING"],
-            },
-            "state": text("What it does while it does not serve."),
-            "lastError": { "type": "object", "description": "Why it last failed." },
-        }),
-    );
-    let metrics = object(
-        &["rejectedRequests", "waitingQueueSize", "requests"],
-        json!({
-            "rejectedRequests": number("Requests refused lately."),
-            "waitingQueueSize": number("Requests that wait."),
-            "requests": number("Requests answered lately."),
-        }),
-    );
     let queue = object(
         &["remainingCapacity", "pendingRequests"],
         json!({
@@ -276,30 +254,89 @@ fn model_description() -> Value {
             "pendingRequests": number("Requests that wait."),
         }),
     );
-    object(
+    let version = object(
         &[
             "modelName",
             "modelVersion",
             "modelUrl",
             "minWorkers",
             "maxWorkers",
-            "status",
             "workers",
-            "metrics",
             "jobQueueStatus",
         ],
         json!({
-            "modelName": text("Name."),
-            "modelVersion": text("Version."),
-            "modelUrl": text("Where it came from."),
-            "minWorkers": number("Fewest workers."),
-            "maxWorkers": number("Most workers."),
-            "batchSize": number("Most requests per batch."),
-            "maxBatchDelay": number("Milliseconds that a batch may wait to fill."),
-            "status": text("Health."),
-            "workers": { "type": "array", "items": worker, "description": "Its workers." },
-            "metrics": metrics,
+        "modelName": text("Name."),
+        "modelVersion": text("Version."),
+        "modelUrl": text("Where it came from."),
+        "runtime": text("Interpreter."),
+        "minWorkers": number("Fewest workers."),
+        "maxWorkers": number("Most workers."),
+        "batchSize": number("Most requests per batch."),
+        "maxBatchDelay": number("Milliseconds that a batch may wait to fill."),
+        "responseTimeout": number("Seconds that a worker may take for a batch."),
+        "startupTimeout": number("Seconds that a worker may take to load."),
+        "maxRetryTimeoutInSec": number("Seconds after which a worker that keeps failing is given up."),
+        "clientTimeoutInMills": number("Milliseconds after which a client is told that it took too long; 0 is never."),
+        "parallelType": text("How one worker uses several devices; empty if it does not."),
+        "parallelLevel": number("Devices of one worker; 0 if it does not share them out."),
+        "deviceType": text("cpu or gpu."),
+        "deviceIds": { "type": "array", "items": { "type": "integer" }, "description": "GPUs that it is confined to." },
+        "continuousBatching": flag("Whether requests join a batch that runs."),
+        "useJobTicket": flag("Whether requests are admitted only when a worker is idle."),
+        "useVenv": flag("Whether it has a virtual environment of its own."),
+        "stateful": flag("Whether requests of a sequence go to one worker."),
+        "sequenceMaxIdleMSec": number("Milliseconds after which a silent sequence ends."),
+        "sequenceTimeoutMSec": number("Milliseconds that a sequence may last."),
+        "maxNumSequence": number("Most sequences at once."),
+        "maxSequenceJobQueueSize": number("Most waiting requests of a sequence."),
+        "loadedAtStartup": flag("Whether it was named when the server started."),
+        "workers": { "type": "array", "items": worker(), "description": "Its workers." },
             "jobQueueStatus": queue,
+            "customizedMetadata": { "type": "object", "description": "What the handler adds when it is asked." },
+        }),
+    );
+    json!({ "type": "array", "items": version })
+}
+
+fn worker() -> Value {
+    object(
+        &["id", "startTime", "status"],
+        json!({
+            "id": text("Worker id."),
+            "startTime": text("When it was started."),
+            "status": {
+                "type": "string",
+                "description": "Whether it serves.",
+                "enum": ["READY", "UNLOADING"],
+            },
+            "memoryUsage": number("Bytes of memory."),
+            "pid": number("Process id; -1 while there is none."),
+            "gpu": flag("Whether it runs on a GPU."),
+            "gpuUsage": text("Load of its GPU."),
+            "state": {
+                "type": "string",
+                "description": "What it does while it does not serve.",
+                "enum": ["LOADING", "BACKING_OFF", "FAILED", "STOPPING"],
+            },
+            "lastError": last_error(),
+        }),
+    )
+}
+
+fn last_error() -> Value {
+    object(
+        &["summary", "time"],
+        json!({
+            "summary": text("Why it last failed."),
+            "time": text("When."),
+            "exception": text("Type of the exception."),
+            "message": text("Text of the exception."),
+            "file": text("File that raised it."),
+            "line": number("Line that raised it."),
+            "traceback": text("Where it was raised, and why."),
+            "exitStatus": number("Exit status of the process."),
+            "signal": text("Signal that ended the process."),
+            "killedForMemory": flag("Whether the kernel ended it for want of memory."),
         }),
     )
 }
@@ -314,65 +351,13 @@ fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
+fn flag(description: &str) -> Value {
+    json!({ "type": "boolean", "description": description })
+}
+
 fn number(description: &str) -> Value {
     json!({ "type": "integer", "description": description })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn operations(document: &Value) -> Vec<String> {
-        let mut found = Vec::new();
-        for (path, methods) in document["paths"].as_object().unwrap() {
-            for (method, operation) in methods.as_object().unwrap() {
-                let id = operation["operationId"].as_str().unwrap();
-                let statuses: Vec<_> = operation["responses"].as_object().unwrap().keys().collect();
-                found.push(format!("{method} {path} {id} {statuses:?}").replace('"', ""));
-            }
-        }
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn the_inference_listener_lists_what_the_original_lists_and_health() {
-        assert_eq!(
-            operations(&server(Connector::INFERENCE)),
-            [
-                "get /api-description api-description [200, 500]",
-                "get /livez livez [200]",
-                "get /metrics metrics [200, 500]",
-                "get /ping ping [200, 500]",
-                "get /readyz readyz [200, 404, 503]",
-                "get /startupz startupz [200, 503]",
-                "options / apiDescription [200, 500]",
-                "post /predictions/{model_name} predictions [200, 404, 500, 503]",
-                "post /predictions/{model_name}/{model_version} version_predictions [200, 404, 500, 503]",
-                "post /v1/models/{model_name}:predict predictions [200, 404, 500, 503]",
-                "post /v2/models/{model_name}/infer predictions [200, 404, 500, 503]",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_model_of_the_management_api_lists_its_operations() {
-        let document = management("m");
-        assert_eq!(document["info"]["title"], "RESTful Management API for: m");
-        let listed = operations(&document);
-        assert_eq!(listed.len(), 7);
-        assert!(listed.contains(
-            &"put /models/{model_name} setAutoScale [200, 202, 210, 400, 404, 500]".to_owned()
-        ));
-        let parameters = &document["paths"]["/models/{model_name}"]["put"]["parameters"];
-        assert_eq!(parameters[0]["name"], "model_name");
-        assert_eq!(parameters[1]["schema"]["default"], "1");
-    }
-
-    #[test]
-    fn a_model_of_the_inference_api_lists_three_paths() {
-        let listed = operations(&prediction("m"));
-        assert_eq!(listed[0], "post /prediction/m m [200, 500]");
-        assert_eq!(listed.len(), 3);
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! The words of the API description: one item per documented operation, named by `routes.rs`.
 //!
-//! Operation ids, parameter names, defaults (as strings, some of them not the real ones) and the
-//! listed statuses are the original's, because generated clients are built from them.
+//! Operation ids and parameter names are the original's, because generated clients are built from
+//! them. Where the original's description is no valid `OpenAPI` (ids that occur twice, defaults
+//! of the wrong type) or is wrong (defaults, choices, statuses), this one is right. A handler can read a query
+//! parameter only if it is listed here (`routes::Call::query`).
 
 /// One documented operation.
 #[derive(Debug)]
@@ -27,10 +29,17 @@ pub(super) struct Documentation {
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) summary: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) default: Option<&'static str>,
-    pub(super) choices: &'static [&'static str],
+    pub(super) kind: Kind,
     pub(super) is_required: bool,
+}
+
+/// The type of a parameter, with the default where it is always the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Choice(&'static [&'static str]),
+    Number(Option<i64>),
+    Flag(bool),
 }
 
 /// The shape of an answer's body.
@@ -57,8 +66,12 @@ pub(super) enum Shape {
 const NO_MODEL: (u16, &str, Shape) = (404, "No such model or version", Shape::Error);
 const FAILED: (u16, &str, Shape) = (500, "The server or the model failed", Shape::Error);
 const ACCEPTED: (u16, &str, Shape) = (202, "Accepted; the work goes on", Shape::Status);
-const PARTIAL: (u16, &str, Shape) = (210, "Some workers are not ready yet", Shape::Status);
+const PARTIAL: (u16, &str, Shape) = (206, "Some workers are not ready yet", Shape::Status);
 const BAD: (u16, &str, Shape) = (400, "A parameter is missing or wrong", Shape::Error);
+
+const SWITCHED_OFF: (u16, &str, Shape) = (405, "The model API is switched off", Shape::Error);
+const OVERTAKEN: (u16, &str, Shape) = (409, "The model was unregistered meanwhile", Shape::Error);
+const OUT_OF_MEMORY: (u16, &str, Shape) = (507, "A worker ran out of memory", Shape::Error);
 
 const fn operation(
     method: &'static str,
@@ -76,18 +89,11 @@ const fn operation(
     }
 }
 
-const fn query(
-    name: &'static str,
-    kind: &'static str,
-    default: Option<&'static str>,
-    summary: &'static str,
-) -> Parameter {
+const fn query(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
     Parameter {
         name,
         summary,
         kind,
-        default,
-        choices: &[],
         is_required: false,
     }
 }
@@ -129,8 +135,7 @@ pub(super) static LIVE: Documentation = Documentation {
 pub(super) static READY: Documentation = Documentation {
     parameters: &[query(
         "model",
-        "string",
-        None,
+        Kind::Text,
         "Only this model, whether it was named at start or not.",
     )],
     answers: &[
@@ -184,18 +189,37 @@ pub(super) static PREDICT_VERSION: Documentation = Documentation {
     )
 };
 
+/// The same on the paths of the KServe protocols.
+pub(super) static PREDICT_V1: Documentation = Documentation {
+    takes_body: true,
+    answers: PREDICTED,
+    ..operation(
+        "post",
+        "v1_predictions",
+        "Asks the default version of a model.",
+    )
+};
+
+pub(super) static PREDICT_V2: Documentation = Documentation {
+    takes_body: true,
+    answers: PREDICTED,
+    ..operation(
+        "post",
+        "v2_predictions",
+        "Asks the default version of a model.",
+    )
+};
+
 pub(super) static LIST: Documentation = Documentation {
     parameters: &[
         query(
             "limit",
-            "integer",
-            Some("100"),
+            Kind::Number(Some(100)),
             "Most models per page, up to 100.",
         ),
         query(
             "next_page_token",
-            "string",
-            None,
+            Kind::Text,
             "Where the page starts: the token of the page before.",
         ),
     ],
@@ -209,67 +233,58 @@ pub(super) static REGISTER: Documentation = Documentation {
             is_required: true,
             ..query(
                 "url",
-                "string",
-                None,
+                Kind::Text,
                 "Archive: a file of the model store, a directory or an allowed URL.",
             )
         },
         query(
             "model_name",
-            "string",
-            None,
+            Kind::Text,
             "Name; the archive's own if absent.",
         ),
         query(
             "handler",
-            "string",
-            None,
+            Kind::Text,
             "Handler; the archive's own if absent.",
         ),
-        Parameter {
-            choices: &["PYTHON", "PYTHON3", "LSP"],
-            ..query(
-                "runtime",
-                "string",
-                None,
-                "Interpreter; the archive's own if absent.",
-            )
-        },
+        query(
+            "runtime",
+            Kind::Choice(&["python", "python3"]),
+            "Interpreter; the archive's own if absent.",
+        ),
         query(
             "batch_size",
-            "integer",
-            Some("1"),
-            "Most requests per batch.",
+            Kind::Number(None),
+            "Most requests per batch; the archive's own, or 1, if absent.",
         ),
         query(
             "max_batch_delay",
-            "integer",
-            Some("100"),
-            "Milliseconds that a batch may wait to fill.",
+            Kind::Number(None),
+            "Milliseconds that a batch may wait to fill; the archive's own, or 100, if absent.",
         ),
         query(
             "response_timeout",
-            "integer",
-            Some("2"),
-            "Seconds that a worker may take for a batch.",
+            Kind::Number(None),
+            "Seconds that a worker may take for a batch; the configured time if absent.",
         ),
         query(
             "startup_timeout",
-            "integer",
-            Some("120"),
-            "Seconds that a worker may take to load.",
+            Kind::Number(None),
+            "Seconds that a worker may take to load; the configured time if absent.",
         ),
-        query("initial_workers", "integer", Some("0"), "Workers to start."),
+        query(
+            "initial_workers",
+            Kind::Number(None),
+            "Workers to start, unless the archive says; the configured number if absent.",
+        ),
         query(
             "synchronous",
-            "boolean",
-            Some("false"),
+            Kind::Flag(true),
             "Whether to answer only when the workers are ready.",
         ),
         query(
             "s3_sse_kms",
-            "boolean",
-            Some("false"),
+            Kind::Flag(false),
             "Whether the archive is encrypted with a KMS key in S3.",
         ),
     ],
@@ -279,8 +294,14 @@ pub(super) static REGISTER: Documentation = Documentation {
         PARTIAL,
         BAD,
         (404, "No such archive", Shape::Error),
-        (409, "The version is registered already", Shape::Error),
+        SWITCHED_OFF,
+        (
+            409,
+            "The version is registered already, or was removed while its workers loaded",
+            Shape::Error,
+        ),
         FAILED,
+        OUT_OF_MEMORY,
     ],
     ..operation("post", "registerModel", "Registers a version of a model.")
 };
@@ -289,9 +310,17 @@ const DESCRIBED: &[(u16, &str, Shape)] = &[
     (200, "One element per version", Shape::ModelDescription),
     NO_MODEL,
     FAILED,
+    (503, "No worker to ask for metadata", Shape::Error),
 ];
 
+const CUSTOMIZED: &[Parameter] = &[query(
+    "customized",
+    Kind::Flag(false),
+    "Whether to ask the handler for metadata of its own.",
+)];
+
 pub(super) static DESCRIBE: Documentation = Documentation {
+    parameters: CUSTOMIZED,
     answers: DESCRIBED,
     ..operation(
         "get",
@@ -301,6 +330,7 @@ pub(super) static DESCRIBE: Documentation = Documentation {
 };
 
 pub(super) static DESCRIBE_VERSION: Documentation = Documentation {
+    parameters: CUSTOMIZED,
     answers: DESCRIBED,
     ..operation(
         "get",
@@ -309,23 +339,42 @@ pub(super) static DESCRIBE_VERSION: Documentation = Documentation {
     )
 };
 
+const MIN_WORKER: Parameter = query("min_worker", Kind::Number(Some(1)), "Fewest workers.");
+const MAX_WORKER: Parameter = query(
+    "max_worker",
+    Kind::Number(None),
+    "Most workers; as many as the fewest if absent.",
+);
+const NUMBER_GPU: Parameter = query("number_gpu", Kind::Number(Some(0)), "Accepted and ignored.");
 const SYNCHRONOUS: Parameter = query(
     "synchronous",
-    "boolean",
-    Some("false"),
+    Kind::Flag(false),
     "Whether to answer only when it is done.",
 );
-const TIMEOUT: Parameter = query("timeout", "integer", Some("-1"), "Accepted and ignored.");
+const TIMEOUT: Parameter = query(
+    "timeout",
+    Kind::Number(Some(-1)),
+    "Seconds that workers which stop may take for requests that run or wait; -1 means the configured time.",
+);
+const SCALING_VERSION: &[Parameter] = &[MIN_WORKER, MAX_WORKER, NUMBER_GPU, SYNCHRONOUS, TIMEOUT];
 const SCALING: &[Parameter] = &[
-    query("min_worker", "integer", Some("1"), "Fewest workers."),
-    query(
-        "max_worker",
-        "integer",
-        Some("1"),
-        "Most workers; as many as the fewest if absent.",
-    ),
-    query("number_gpu", "integer", Some("0"), "Accepted and ignored."),
+    MIN_WORKER,
+    MAX_WORKER,
+    NUMBER_GPU,
     SYNCHRONOUS,
+    TIMEOUT,
+    query(
+        "model_version",
+        Kind::Text,
+        "Version; the default one if absent.",
+    ),
+];
+const REMOVING: &[Parameter] = &[
+    query(
+        "synchronous",
+        Kind::Flag(true),
+        "Accepted and ignored: it is always synchronous.",
+    ),
     TIMEOUT,
 ];
 const SCALED: &[(u16, &str, Shape)] = &[
@@ -334,7 +383,9 @@ const SCALED: &[(u16, &str, Shape)] = &[
     PARTIAL,
     BAD,
     NO_MODEL,
+    OVERTAKEN,
     FAILED,
+    OUT_OF_MEMORY,
 ];
 
 pub(super) static SCALE: Documentation = Documentation {
@@ -348,7 +399,7 @@ pub(super) static SCALE: Documentation = Documentation {
 };
 
 pub(super) static SCALE_VERSION: Documentation = Documentation {
-    parameters: SCALING,
+    parameters: SCALING_VERSION,
     answers: SCALED,
     ..operation(
         "put",
@@ -359,14 +410,19 @@ pub(super) static SCALE_VERSION: Documentation = Documentation {
 
 const REMOVED: &[(u16, &str, Shape)] = &[
     (200, "The version is gone", Shape::Status),
-    ACCEPTED,
+    (
+        403,
+        "It is the default version, and there are others",
+        Shape::Error,
+    ),
     NO_MODEL,
+    SWITCHED_OFF,
     (408, "Its workers did not stop in time", Shape::Error),
     FAILED,
 ];
 
 pub(super) static UNREGISTER: Documentation = Documentation {
-    parameters: &[SYNCHRONOUS, TIMEOUT],
+    parameters: REMOVING,
     answers: REMOVED,
     ..operation(
         "delete",
@@ -376,7 +432,7 @@ pub(super) static UNREGISTER: Documentation = Documentation {
 };
 
 pub(super) static UNREGISTER_VERSION: Documentation = Documentation {
-    parameters: &[SYNCHRONOUS, TIMEOUT],
+    parameters: REMOVING,
     answers: REMOVED,
     ..operation(
         "delete",
@@ -397,8 +453,7 @@ pub(super) static SET_DEFAULT: Documentation = Documentation {
 pub(super) static METRICS: Documentation = Documentation {
     parameters: &[query(
         "name[]",
-        "string",
-        None,
+        Kind::Text,
         "Only samples of this name; may be repeated.",
     )],
     answers: &[(200, "All metrics", Shape::Metrics), FAILED],

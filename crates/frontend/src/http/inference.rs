@@ -148,6 +148,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         target,
         captures,
         id,
+        route: _,
     } = *call;
     let service = &surface.services.inference;
     let query = if flavour.takes_query {
@@ -271,10 +272,10 @@ pub(super) fn alive(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, E
 /// `/readyz[?model=m]`
 pub(super) fn ready(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
     let health = &call.surface.services.health;
-    let query = call.target.query()?;
+    let query = call.query()?;
     Ok(readiness(
         call,
-        &match query.first("model") {
+        &match query.text("model") {
             Some(model) => health.model_readiness(model)?,
             None => health.readiness(),
         },

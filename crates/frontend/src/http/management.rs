@@ -10,8 +10,7 @@ use super::body::mime_type;
 use super::description;
 use super::inference::owned_headers;
 use super::response::Response;
-use super::routes::{Call, Payload};
-use super::target::Query;
+use super::routes::{Call, Parameters, Payload};
 use crate::error::Error;
 use crate::service::{DescribeRequest, RegisterRequest, ScaleRequest, StatusReply};
 
@@ -24,7 +23,7 @@ const UNSET_DELAY: i64 = -100;
 
 /// `GET /models`
 pub(super) fn list(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    let query = call.target.query()?;
+    let query = call.query()?;
     let limit = query
         .integer("limit")
         .filter(|limit| (0..=PAGE_LIMIT).contains(limit))
@@ -46,7 +45,7 @@ pub(super) fn register(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, 
     let request = if has_json {
         register_from_json(payload.bytes())?
     } else {
-        register_from_query(&call.target.query()?)
+        register_from_query(&call.query()?)
     };
     let service = call.surface.services.management.clone();
     Ok(Answer::later(async move {
@@ -56,9 +55,9 @@ pub(super) fn register(call: &Call<'_>, payload: Payload<'_>) -> Result<Answer, 
 
 /// `/token`
 pub(super) fn new_key(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    let query = call.target.query()?;
+    let query = call.query()?;
     let tokens = &call.surface.services.tokens;
-    let rotation = tokens.rotation(authorization::header(&call.head), query.first("type"))?;
+    let rotation = tokens.rotation(authorization::header(&call.head), query.text("type"))?;
     Ok(Answer::later(async move {
         match rotation.run().await {
             Ok(()) => Response::text("application/json", Bytes::from_static(b"\n")),
@@ -67,8 +66,8 @@ pub(super) fn new_key(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, 
     }))
 }
 
-fn register_from_query(query: &Query<'_>) -> RegisterRequest {
-    let text = |name| query.first(name).map(str::to_owned);
+fn register_from_query(query: &Parameters<'_>) -> RegisterRequest {
+    let text = |name| query.text(name).map(str::to_owned);
     let number = |name, unset| query.integer(name).filter(|&number| number != unset);
     RegisterRequest {
         url: text("url"),
@@ -158,7 +157,7 @@ pub(super) fn describe_default(call: &Call<'_>, _payload: Payload<'_>) -> Result
 }
 
 fn describe_version(call: &Call<'_>, version: Option<&str>) -> Result<Answer, Error> {
-    let customized = call.target.query()?.flag("customized", false);
+    let customized = call.query()?.flag("customized", false);
     let request = DescribeRequest {
         model: model(call),
         version: version.map(str::to_owned),
@@ -183,11 +182,11 @@ fn describe_version(call: &Call<'_>, version: Option<&str>) -> Result<Answer, Er
 
 /// `PUT /models/{m}[/{v}]`
 pub(super) fn scale(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    let query = call.target.query()?;
-    let version = call
-        .captures
-        .version
-        .or_else(|| query.first("model_version"));
+    let query = call.query()?;
+    let version = match call.captures.version {
+        Some(version) => Some(version),
+        None => query.text("model_version"),
+    };
     let request = ScaleRequest {
         model: model(call),
         version: version.map(str::to_owned),
@@ -213,7 +212,7 @@ pub(super) fn unregister_default(call: &Call<'_>, _payload: Payload<'_>) -> Resu
 }
 
 fn unregister_version(call: &Call<'_>, version: Option<&str>) -> Result<Answer, Error> {
-    let timeout = call.target.query()?.integer("timeout");
+    let timeout = call.query()?.integer("timeout");
     let (model, version) = (model(call), version.map(str::to_owned));
     let service = call.surface.services.management.clone();
     Ok(Answer::later(async move {
@@ -269,11 +268,21 @@ fn operation(outcome: Result<StatusReply, Error>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::documentation::REGISTER;
     use crate::http::target::Target;
 
     fn from_query(target: &str) -> RegisterRequest {
         let target = Target::parse(target).unwrap();
-        register_from_query(&target.query().unwrap())
+        register_from_query(&Parameters::of(&REGISTER, &target).unwrap())
+    }
+
+    #[test]
+    fn every_described_parameter_may_stand_in_a_json_body() {
+        for parameter in REGISTER.parameters {
+            let body = serde_json::json!({ parameter.name: [] }).to_string();
+            let error = register_from_json(body.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(parameter.name), "{error}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::service::BodyBlock;
 
 use super::answer::{Answer, Surface};
-use super::documentation::{self as docs, Documentation};
+use super::documentation::{self as docs, Documentation, Kind, Parameter};
 use super::head::HeadView;
-use super::target::Target;
+use super::target::{Query, Target};
 use super::{Connector, inference, management};
 use crate::error::Error;
 use crate::service::ServedModel;
@@ -137,6 +137,74 @@ pub(super) struct Call<'a> {
     pub(super) captures: Captures<'a>,
     /// Request id.
     pub(super) id: &'a str,
+    /// The row that fits.
+    pub(super) route: &'static Route,
+}
+
+impl<'a> Call<'a> {
+    /// The parameters of the query that the route documents.
+    ///
+    /// # Errors
+    /// A query that does not decode.
+    pub(super) fn query(&self) -> Result<Parameters<'a>, Error> {
+        Parameters::read(self.route.documentation, self.target)
+    }
+}
+
+/// The query of a request, as far as the API description knows it: reading a parameter that is
+/// not listed there fails in the tests, so that the two cannot drift apart.
+#[derive(Debug)]
+pub(super) struct Parameters<'a> {
+    query: Query<'a>,
+    /// `None` for rows that are not described, on purpose.
+    documented: Option<&'static [Parameter]>,
+}
+
+impl<'a> Parameters<'a> {
+    fn read(
+        documentation: Option<&'static Documentation>,
+        target: &'a Target<'_>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            query: target.query()?,
+            documented: documentation.map(|it| it.parameters),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(
+        documentation: &'static Documentation,
+        target: &'a Target<'_>,
+    ) -> Result<Self, Error> {
+        Self::read(Some(documentation), target)
+    }
+
+    /// A text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.check(name, |kind| matches!(kind, Kind::Text | Kind::Choice(_)));
+        self.query.first(name)
+    }
+
+    /// A number; `None` if it is none.
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+        // A page token is a text that happens to be a number.
+        self.check(name, |kind| matches!(kind, Kind::Number(_) | Kind::Text));
+        self.query.integer(name)
+    }
+
+    /// A flag.
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
+        self.check(name, |kind| kind == Kind::Flag(default));
+        self.query.flag(name, default)
+    }
+
+    fn check(&self, name: &str, fits: impl Fn(Kind) -> bool) {
+        debug_assert!(
+            self.documented
+                .is_none_or(|all| all.iter().any(|it| it.name == name && fits(it.kind))),
+            "{name} is not in the API description, or is something else there"
+        );
+    }
 }
 
 use Segment::{Anything, Model, ModelBeforeColon, ModelVerb, Rest, Version, Word};
@@ -206,9 +274,9 @@ pub(super) static ROUTES: &[Route] = &[
     // The original takes every such path for inference, which hides management behind it where
     // both share a listener.
     any(Api::Nowhere, ONE_VERSION, inference::not_found),
-    described(input(&[Word("v1"), MODELS, PREDICT], inference::kserve_predict), &docs::PREDICT),
+    described(input(&[Word("v1"), MODELS, PREDICT], inference::kserve_predict), &docs::PREDICT_V1),
     input(&[Word("v1"), MODELS, EXPLAIN], inference::kserve_explain),
-    described(input(&[Word("v2"), MODELS, ModelBeforeColon, Word("infer")], inference::kserve_predict), &docs::PREDICT),
+    described(input(&[Word("v2"), MODELS, ModelBeforeColon, Word("infer")], inference::kserve_predict), &docs::PREDICT_V2),
     input(&[Word("v2"), MODELS, ModelBeforeColon, Word("explain")], inference::kserve_explain),
     any(Api::Nowhere, &[MODELS, Word("predict")], inference::not_found),
     input(&[Model, Word("predict")], inference::invoke),

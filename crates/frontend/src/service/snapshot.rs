@@ -21,6 +21,9 @@ use crate::model::settings::Origin;
 /// How long an answer waits for its snapshot; a slower disk finishes it later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Snapshots of changes that are kept; those of starts and stops all are.
+const KEPT_CHANGES: usize = 20;
+
 /// What a snapshot follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotOf {
@@ -101,7 +104,30 @@ fn write(state: &ServerState, folder: &Path, what: SnapshotOf) -> io::Result<Pat
     file.as_file().sync_all()?;
     let path = folder.join(name);
     file.persist_noclobber(&path).map_err(|error| error.error)?;
+    remove_old_changes(folder)?;
     Ok(path)
+}
+
+/// A server whose models change all day must not fill its disk with what they once were.
+fn remove_old_changes(folder: &Path) -> io::Result<()> {
+    let suffix = format!("-{}.cfg", SnapshotOf::Change.word());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str()
+            && snapshot_stamp(name).is_some()
+            && name.ends_with(&suffix)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    // Stamps have equal lengths: the order of their names is that of their times.
+    names.sort_unstable();
+    let old = names.len().saturating_sub(KEPT_CHANGES);
+    for name in &names[..old] {
+        std::fs::remove_file(folder.join(name))?;
+    }
+    Ok(())
 }
 
 /// The time for the name of the next file: later than every one there, even when the clock was set
@@ -197,6 +223,26 @@ mod tests {
         let ahead = folder.path().join("29990101000000000-shutdown.cfg");
         std::fs::write(ahead, "").unwrap();
         assert_eq!(next_stamp(folder.path(), &now), "29990101000000001");
+    }
+
+    #[test]
+    fn only_the_newest_changes_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: String| std::fs::write(folder.path().join(name), "").unwrap();
+        for number in 0..30 {
+            write(format!("202611210000000{number:02}-snapshot.cfg"));
+        }
+        write("20200101000000000-startup.cfg".to_owned());
+        write("notes-snapshot.cfg".to_owned());
+        remove_old_changes(folder.path()).unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, KEPT_CHANGES + 2);
+        let (oldest, kept) = (10, folder.path());
+        assert!(
+            kept.join(format!("202611210000000{oldest}-snapshot.cfg"))
+                .is_file()
+        );
+        assert!(!kept.join("20261121000000009-snapshot.cfg").exists());
     }
 
     #[test]
