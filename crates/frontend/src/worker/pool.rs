@@ -75,6 +75,8 @@ pub struct WorkerPool {
     context: Arc<ModelContext>,
     members: Mutex<Members>,
     count: AtomicUsize,
+    /// Whether it has been said how many workers there are to be. Until then requests wait.
+    is_scaled: AtomicBool,
     /// Set when every worker has been given up; requests are refused then.
     is_given_up: AtomicBool,
     /// Whether nobody will ever take what waits, unless workers are started.
@@ -100,6 +102,7 @@ impl WorkerPool {
             context,
             members: Mutex::default(),
             count: AtomicUsize::new(0),
+            is_scaled: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
             is_deserted: AtomicBool::new(false),
             hurry: watch::Sender::new(false),
@@ -121,9 +124,11 @@ impl WorkerPool {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a worker that serves or may serve later.
+    /// Whether there is a worker that serves or may serve later, or it has yet to be said how many
+    /// there are to be.
     pub fn can_serve(&self) -> bool {
-        self.count() > 0 && !self.is_given_up.load(Ordering::Relaxed)
+        let has_workers = self.count() > 0 || !self.is_scaled.load(Ordering::Relaxed);
+        has_workers && !self.is_given_up.load(Ordering::Relaxed)
     }
 
     /// The least and the most workers there are to be.
@@ -184,6 +189,7 @@ impl WorkerPool {
             leaving.push(members.list.remove(place));
         }
         self.count.store(members.list.len(), Ordering::Relaxed);
+        self.is_scaled.store(true, Ordering::Relaxed);
         let loading = members.list.iter().map(|member| member.first_load.clone());
         let loading = loading.collect();
         drop(members);

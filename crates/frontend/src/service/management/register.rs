@@ -98,6 +98,10 @@ impl ManagementService {
             .await?;
         let (name, version) = (model.name(), model.version());
         let (min, max) = model.context().settings.workers.unwrap_or(requested);
+        let patience = self.state.config.drain_timeout;
+        let Some(outcome) = model.pool.scale(min, max, patience) else {
+            return Err(removed_meanwhile(name, version));
+        };
         if min == 0 {
             self.save_snapshot(SnapshotOf::Change).await;
             return Ok(done(format!(
@@ -105,10 +109,6 @@ impl ManagementService {
                  workers API to add workers for the model."
             )));
         }
-        let patience = self.state.config.drain_timeout;
-        let Some(outcome) = model.pool.scale(min, max, patience) else {
-            return Err(removed_meanwhile(name, version));
-        };
         if !request.synchronous {
             self.save_snapshot(SnapshotOf::Change).await;
             return Ok(accepted());
