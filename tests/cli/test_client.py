@@ -31,6 +31,8 @@ def run(tmp_path: Path) -> Run:
         if server is not None:
             inherited["TS_INFERENCE_ADDRESS"] = f"http://127.0.0.1:{server.port}"
             inherited["TS_MANAGEMENT_ADDRESS"] = f"http://127.0.0.1:{server.management_port}"
+        # Where no other server of this machine is found.
+        inherited["TMPDIR"] = str(tmp_path)
         return subprocess.run(
             [tserve_binary(), *words],
             cwd=tmp_path,
@@ -127,6 +129,29 @@ def test_the_server_of_the_working_folder_is_found(
     wrong = run("models", "ls")
     assert wrong.returncode == 2
     assert "config.properties:1: management_address" in wrong.stderr
+
+
+def test_the_server_of_this_machine_is_found(
+    start_server: ServerFactory, run: Run, tmp_path: Path
+) -> None:
+    """Its address and its tokens too, whatever folder the command is called in."""
+    server = start_server("noop", flags=("--ncs", "--enable-model-api"), ready=False)
+    (tmp_path / "a.txt").write_text("text")
+
+    def is_served() -> bool:
+        return run("models", "show", "noop", TMPDIR=str(server.temporary)).stdout.count("READY") > 0
+
+    wait_until(is_served, 30, "the model is ready")
+    assert done(run("predict", "noop", "a.txt", TMPDIR=str(server.temporary))) == "ok"
+    assert done(run("models", "scale", "noop", "2", TMPDIR=str(server.temporary)))
+
+
+def test_a_snapshot_tells_the_address(
+    start_server: ServerFactory, run: Run, tmp_path: Path
+) -> None:
+    server = start_server("noop", flags=("--disable-token-auth",))
+    (tmp_path / "logs").symlink_to(server.working / "logs")
+    assert "noop" in done(run("models", "ls"))
 
 
 def test_nobody_answers(run: Run) -> None:

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 pub use self::gpu::count as count_gpus;
 pub use self::load::{
-    ConfigError, Effective, Loaded, Override, Place, Sources, address_in_file, load, read_address,
+    ConfigError, Effective, Loaded, Override, Place, Sources, address_in_file, default_address,
+    load, read_address,
 };
 pub use self::reference::page as reference_page;
 pub use self::secret::{Secret, StaticTokens};

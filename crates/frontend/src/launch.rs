@@ -33,6 +33,17 @@ pub enum Next {
     Serve(Box<Prepared>),
 }
 
+/// Where the server that runs with this temporary folder works, and the config file that it was
+/// started with, if one was named.
+pub(crate) fn running_server(
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<(PathBuf, Option<PathBuf>)> {
+    match PidFile::at(&folders::pid_folder(environment)).look() {
+        Found::Running(instance) => instance.home(),
+        Found::Nothing | Found::Orphan | Found::Stranger => None,
+    }
+}
+
 /// Does what the command line asks for; texts go to `out`, mistakes to `err`.
 ///
 /// # Errors

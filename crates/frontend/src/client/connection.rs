@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::ClientError;
 use super::arguments::Connection;
-use super::target::{self, Api};
+use super::target::{self, Api, Places};
 use crate::config::Address;
+use crate::launch::running_server;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,10 +41,12 @@ impl Server {
     /// Finds out whom to ask; nothing is sent yet.
     pub(super) fn connect(connection: &Connection, api: Api) -> Result<Self, ClientError> {
         let environment = |name: &str| std::env::var(name).ok();
-        let address = target::address(connection, api, &environment)?;
-        let token = std::env::current_dir()
-            .ok()
-            .and_then(|folder| target::token(api, &address, &folder, &environment));
+        let places = Places {
+            here: std::env::current_dir().unwrap_or_default(),
+            server: running_server(&environment),
+        };
+        let address = target::address(connection, api, &places, &environment)?;
+        let token = target::token(api, &address, &places, &environment);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("tserve/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)

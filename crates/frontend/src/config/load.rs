@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use self::address::{address_in_file, read_address};
+pub use self::address::{address_in_file, default_address, read_address};
 
 use self::file::Entry;
 use super::draft::Draft;

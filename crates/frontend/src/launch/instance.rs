@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +24,8 @@ pub(super) enum Occupant {
 #[derive(Debug)]
 pub(super) struct Instance {
     descriptor: OwnedFd,
+    /// Its folder in `/proc`.
+    process: PathBuf,
 }
 
 impl Instance {
@@ -42,10 +44,22 @@ impl Instance {
         }
         let program = std::fs::read_link(folder.join("exe")).ok();
         if is_server(program.as_deref(), &words) {
-            Occupant::Server(Self { descriptor })
+            Occupant::Server(Self {
+                descriptor,
+                process: folder,
+            })
         } else {
             Occupant::Stranger
         }
+    }
+
+    /// The folder it works in, and the config file that it was started with, if one was named.
+    /// `None` where it is another user's, or gone.
+    pub(super) fn home(&self) -> Option<(PathBuf, Option<PathBuf>)> {
+        let folder = std::fs::read_link(self.process.join("cwd")).ok()?;
+        let words = std::fs::read(self.process.join("cmdline")).ok()?;
+        let config = config_flag(&words).map(|file| folder.join(file));
+        Some((folder, config))
     }
 
     /// Asks it to end.
@@ -77,6 +91,19 @@ impl Instance {
             }
         }
     }
+}
+
+/// What `--ts-config` says on a command line.
+fn config_flag(words: &[u8]) -> Option<String> {
+    let mut words = words.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            Some(("--ts-config", file)) => return Some(file.to_owned()),
+            None if word == "--ts-config" => return words.next().map(std::borrow::Cow::into_owned),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Whether a program with these words is a server: not one of the short-lived commands, nor a
@@ -119,6 +146,18 @@ mod tests {
             b"tserve\0--start\0"
         ));
         assert!(!is_server(None, b"python\0tserve\0"));
+    }
+
+    #[test]
+    fn the_config_file_is_read_from_the_command_line() {
+        let file = |words: &[u8]| config_flag(words);
+        assert_eq!(
+            file(b"tserve\0--start\0--ts-config\0c.properties\0--ncs\0").as_deref(),
+            Some("c.properties")
+        );
+        assert_eq!(file(b"tserve\0--ts-config=a=b\0").as_deref(), Some("a=b"));
+        assert_eq!(file(b"tserve\0--start\0"), None);
+        assert_eq!(file(b"tserve\0--ts-config"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ConfigError, FILE_IN_WORKING_FOLDER, file};
+use super::{ConfigError, file};
 use crate::config::Address;
 use crate::config::draft::Draft;
 use crate::config::keys;
@@ -19,33 +19,34 @@ pub fn read_address(key: &str, text: &str) -> Result<Address, String> {
     Ok(of(key, draft))
 }
 
-/// The address that the config file gives this key, else its default. The file is the one that a
-/// server started here would read.
+/// The address that a config file, or a snapshot, gives this key; `None` where it does not.
 ///
 /// # Errors
 /// A file that cannot be read, or a text in it that is no address.
 pub fn address_in_file(
     key: &str,
+    path: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Address, ConfigError> {
-    let named = environment("TS_CONFIG_FILE").filter(|name| !name.is_empty());
-    let path = Path::new(named.as_deref().unwrap_or(FILE_IN_WORKING_FOLDER));
+) -> Result<Option<Address>, ConfigError> {
     let mut draft = Draft::with_defaults();
-    if named.is_some() || path.exists() {
-        for entry in file::read(path, environment, &mut Vec::new())? {
-            if entry.key.name == key {
-                (entry.key.apply)(&mut draft, &entry.value).map_err(|problem| {
-                    ConfigError::Value {
-                        place: format!("{}:{}", path.display(), entry.line),
-                        key: entry.key.name,
-                        value: super::shortened(&entry.value),
-                        problem,
-                    }
-                })?;
-            }
+    let mut is_there = false;
+    for entry in file::read(path, environment, &mut Vec::new())? {
+        if entry.key.name == key {
+            is_there = true;
+            (entry.key.apply)(&mut draft, &entry.value).map_err(|problem| ConfigError::Value {
+                place: format!("{}:{}", path.display(), entry.line),
+                key: entry.key.name,
+                value: super::shortened(&entry.value),
+                problem,
+            })?;
         }
     }
-    Ok(of(key, draft))
+    Ok(is_there.then(|| of(key, draft)))
+}
+
+/// The address that a server has for which none is configured.
+pub fn default_address(key: &str) -> Address {
+    of(key, Draft::with_defaults())
 }
 
 fn of(key: &str, draft: Draft) -> Address {
