@@ -287,6 +287,11 @@ pub(super) static REGISTER: Documentation = Documentation {
             Kind::Flag(false),
             "Whether the archive is encrypted with a KMS key in S3.",
         ),
+        query(
+            "checksum",
+            Kind::Text,
+            "Digest that the archive must have: sha256:...",
+        ),
     ],
     answers: &[
         (200, "The model is registered", Shape::Status),
