@@ -142,7 +142,7 @@ def test_the_server_of_this_machine_is_found(
         return run("models", "show", "noop", TMPDIR=str(server.temporary)).stdout.count("READY") > 0
 
     wait_until(is_served, 30, "the model is ready")
-    assert done(run("predict", "noop", "a.txt", TMPDIR=str(server.temporary))) == "ok"
+    assert done(run("predict", "noop", "a.txt", TMPDIR=str(server.temporary))).strip() == "ok"
     assert done(run("models", "scale", "noop", "2", TMPDIR=str(server.temporary)))
 
 
