@@ -91,6 +91,8 @@ impl ManagementApIsService for Management {
             min_worker: positive(request.min_worker),
             max_worker: positive(request.max_worker),
             synchronous: request.synchronous,
+            // 0 cannot be told from unset.
+            timeout: positive(request.timeout),
         };
         self.operate(|service| async move { service.scale(request).await })
             .await
@@ -108,8 +110,10 @@ impl ManagementApIsService for Management {
     async fn unregister_model(&self, request: Request<UnregisterModelRequest>) -> Outcome {
         let request = request.into_inner();
         let (model, version) = (named(request.model_name)?, given(request.model_version));
-        self.operate(|service| async move { service.unregister(&model, version.as_deref()).await })
-            .await
+        self.operate(
+            |service| async move { service.unregister(&model, version.as_deref(), None).await },
+        )
+        .await
     }
 }
 
