@@ -63,7 +63,7 @@ pub(crate) fn run(
     loop {
         let now = Instant::now();
         while schedule.next() <= now && schedule.next() < load.end {
-            let waited = this.idle.is_empty() || !this.waiting.is_empty();
+            let waited = this.waiting.len() >= this.idle.len();
             this.waiting.push_back(Due {
                 at: schedule.next(),
                 waited,
