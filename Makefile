@@ -125,7 +125,8 @@ model-check: toolchain ## Check the lock-free structures under every interleavin
 CONFORMANCE ?= ../shared/conformance
 # What is built; AREAS= runs everything.
 AREAS ?= http predict returns respond errors handlers versions batching recovery cli config archiver \
-  startup queue timeout default
+  startup queue timeout default register scale describe list unregister snapshot token openapi \
+  model-api-off
 CONFORMANCE_RUN = .bench/conformance/bin/python $(CONFORMANCE)/run.py $(AREAS:%=--area %)
 
 .PHONY: conformance

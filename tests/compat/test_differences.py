@@ -5,10 +5,14 @@ Every test here has its row in the table "Different on purpose" of docs/compatib
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
-from harness.client import open_socket, read_to_end
+from harness.client import open_socket, read_to_end, request
 from harness.pair import Pair
 from harness.server import Server
+from openapi_spec_validator import OpenAPIV30SpecValidator, validate
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(400)]
 
@@ -75,3 +79,37 @@ def test_every_pipelined_request_has_its_id(pair: Pair) -> None:
     ours, theirs = pair.both(ids)
     assert ours == 3
     assert theirs <= 3
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, str]]:
+    """Each operation of an API description with the types of its parameters."""
+    return {
+        (path, method): {
+            parameter["name"]: parameter["schema"]["type"] for parameter in operation["parameters"]
+        }
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+@pytest.mark.parametrize("port", ["port", "management_port"])
+def test_the_api_description_has_every_operation_and_parameter(pair: Pair, port: str) -> None:
+    """It is valid here, which theirs is not; no operation or parameter of theirs is lost."""
+    ours, theirs = pair.both(
+        lambda server: json.loads(request(getattr(server, port), "OPTIONS", "/").body)
+    )
+    described = operations(ours)
+    for operation, parameters in operations(theirs).items():
+        assert parameters.items() <= described[operation].items(), operation
+    validate(ours)
+    assert not OpenAPIV30SpecValidator(theirs).is_valid()
+
+
+def test_the_api_description_of_a_model(pair: Pair) -> None:
+    ours, theirs = pair.both(
+        lambda server: json.loads(server.manage("OPTIONS", "/models/echo").body)
+    )
+    assert ours["info"]["title"] == theirs["info"]["title"] == "RESTful Management API for: echo"
+    described = operations(ours)
+    for operation, parameters in operations(theirs).items():
+        assert parameters.items() <= described[operation].items(), operation
