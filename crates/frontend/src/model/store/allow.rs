@@ -124,6 +124,24 @@ mod tests {
     }
 
     #[test]
+    fn private_hosts_are_for_those_who_name_them_or_come_from_inside() {
+        let permit = |store: &AllowedUrls, url: &str, is_sent_by_public| {
+            let permit = store.permit(&Url::parse(url).unwrap(), is_sent_by_public);
+            (permit.private, permit.special)
+        };
+        let (here, there) = ("http://intern/x.mar", "http://other/x.mar");
+        let mut store = allowed(&["http://intern/.*", "http://.*"]);
+        for is_sent_by_public in [false, true] {
+            assert_eq!(permit(&store, here, is_sent_by_public), (true, true));
+        }
+        assert_eq!(permit(&store, there, false), (true, false));
+        assert_eq!(permit(&store, there, true), (false, false));
+        store.allow_private = false;
+        assert_eq!(permit(&store, there, false), (false, false));
+        assert_eq!(permit(&store, here, false), (true, true));
+    }
+
+    #[test]
     fn only_a_host_that_is_spelled_out_is_named() {
         let named = |pattern: &str, url: &str| {
             allowed(&["http(s)?://.*", pattern]).names_host(&Url::parse(url).unwrap())

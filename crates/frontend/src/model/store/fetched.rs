@@ -169,6 +169,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn models_named_at_start_share_an_archive_that_one_of_them_fetches() {
+        let bench = Bench::new();
+        let store = bench.store();
+        let (one, other) = tokio::join!(
+            bench.locate(&store, Asker::Operator),
+            bench.locate(&store, Asker::Operator)
+        );
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(one.path(), other.path());
+        assert!(!(one.is_downloaded() && other.is_downloaded()));
+    }
+
+    #[tokio::test]
     async fn an_archive_that_is_served_again_goes_with_its_model_and_others_stay() {
         let bench = Bench::new();
         drop(bench.locate(&bench.store(), Asker::Client).await.unwrap());
