@@ -19,8 +19,8 @@ from harness.client import Connection
 from harness.processes import wait_until
 from harness.server import Server
 
-# Each of the threads for blocking work, which come and go, may keep some megabytes for itself.
-SLACK_KIB = 12 * 1024
+# Threads for blocking work come and go, and each keeps a little memory for itself.
+SLACK_KIB = 3 * 1024
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Does what the JSON in `body` asks, which gRPC hands over as bytes; else tells what it was given."""
+"""Does what the JSON in `body` asks, which gRPC sends as bytes; else tells what it was given."""
 
 import json
 import time
