@@ -178,6 +178,10 @@ bench-micro: toolchain ## Criterion benchmarks of queue, rings, arena, dispatche
 	cargo bench --locked --package tserve-batcher --package tserve-shm --package tserve-frontend \
 	  --features tserve-frontend/bench --bench '*'
 
+.PHONY: cost
+cost: toolchain ## Count allocations, instructions and system calls per request (valgrind, strace)
+	cargo test --locked --release --package tserve-frontend --test cost
+
 # --- look after ---------------------------------------------------------------------------------
 
 .PHONY: lint
