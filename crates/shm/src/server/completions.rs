@@ -132,7 +132,7 @@ impl Completions {
         }
         self.consumed += 1;
         self.give_space_back();
-        let (batch_id, reply) = parse_reply(&Bytes::from(frame))
+        let (batch_id, reply) = parse_reply(Bytes::from(frame))
             .map_err(|malformed| Corrupt::Frame(malformed.reason()))?;
         self.check(&reply)?;
         Ok(Some(Completion { batch_id, reply }))

@@ -1,6 +1,8 @@
 //! Reply frames: written by the worker into its reply area, copied out and checked by the server.
 
-use bytes::Bytes;
+use std::ops::Range;
+
+use bytes::{Buf as _, Bytes};
 
 use super::{
     Malformed,
@@ -110,8 +112,8 @@ pub(crate) fn write_reply(sink: &mut impl Sink, reply: &ReplyRef<'_>) {
 }
 
 /// Checks a frame that was copied out of shared memory; yields the batch's id and its reply.
-pub(crate) fn parse_reply(frame: &Bytes) -> Result<(u64, Reply), Malformed> {
-    let mut cursor = Cursor::new(frame);
+pub(crate) fn parse_reply(mut frame: Bytes) -> Result<(u64, Reply), Malformed> {
+    let mut cursor = Cursor::new(&frame);
     let batch_id = cursor.u64()?;
     let (code, flags) = (cursor.u32()?, cursor.u32()?);
     let (message_len, item_count) = (cursor.u32()?, cursor.u32()?);
@@ -120,11 +122,24 @@ pub(crate) fn parse_reply(frame: &Bytes) -> Result<(u64, Reply), Malformed> {
     }
     let message = cursor.str(message_len)?.to_owned();
     let mut items = Vec::with_capacity(cursor.plausible(item_count, ITEM_BYTES as usize));
-    for _ in 0..item_count {
-        items.push(parse_item(frame, &mut cursor)?);
+    let mut last_body = 0..0;
+    for number in 1..=item_count {
+        let (mut item, body) = parse_item(&mut cursor)?;
+        if number < item_count {
+            item.body = frame.slice(body);
+        } else {
+            last_body = body;
+        }
+        items.push(item);
     }
     if !cursor.is_at_end() {
         return Err(Malformed("bytes are left over"));
+    }
+    if let Some(last) = items.last_mut() {
+        // It ends where the frame does: the copy as it is, without the allocation that sharing one
+        // takes.
+        frame.advance(last_body.start);
+        last.body = frame;
     }
     let reply = Reply {
         code,
@@ -135,7 +150,8 @@ pub(crate) fn parse_reply(frame: &Bytes) -> Result<(u64, Reply), Malformed> {
     Ok((batch_id, reply))
 }
 
-fn parse_item(frame: &Bytes, cursor: &mut Cursor<'_>) -> Result<ReplyItem, Malformed> {
+/// One item without its body, and where in the frame that is.
+fn parse_item(cursor: &mut Cursor<'_>) -> Result<(ReplyItem, Range<usize>), Malformed> {
     let (index, status) = (cursor.u32()?, cursor.u32()?);
     let (phrase_len, header_count) = (cursor.u32()?, cursor.u32()?);
     let body_len = cursor.u64()?;
@@ -150,11 +166,12 @@ fn parse_item(frame: &Bytes, cursor: &mut Cursor<'_>) -> Result<ReplyItem, Malfo
     }
     let start = cursor.position();
     let len = cursor.take(body_len)?.len();
-    Ok(ReplyItem {
+    let item = ReplyItem {
         index,
         status,
         phrase,
         headers,
-        body: frame.slice(start..start + len),
-    })
+        body: Bytes::new(),
+    };
+    Ok((item, start..start + len))
 }

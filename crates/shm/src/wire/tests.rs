@@ -137,19 +137,19 @@ proptest! {
     #[test]
     fn a_reply_reads_back_as_it_was_written(batch_id in any::<u64>(), reply in reply()) {
         let mut frame = encoded(batch_id, &reply);
-        let parsed = parse_reply(&Bytes::from(frame.clone())).unwrap();
+        let parsed = parse_reply(Bytes::from(frame.clone())).unwrap();
         prop_assert_eq!(parsed, (batch_id, reply));
         for len in 0..frame.len() {
-            prop_assert!(parse_reply(&Bytes::copy_from_slice(&frame[..len])).is_err());
+            prop_assert!(parse_reply(Bytes::copy_from_slice(&frame[..len])).is_err());
         }
         frame.push(0);
-        prop_assert!(parse_reply(&Bytes::from(frame)).is_err());
+        prop_assert!(parse_reply(Bytes::from(frame)).is_err());
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..400)) {
         let _ = RequestView::parse(&bytes);
-        let _ = parse_reply(&Bytes::from(bytes));
+        let _ = parse_reply(Bytes::from(bytes));
     }
 
     #[test]
@@ -162,7 +162,7 @@ proptest! {
             frame[place] = byte;
         }
         let frame = Bytes::from(frame);
-        if let Ok((_, reply)) = parse_reply(&frame) {
+        if let Ok((_, reply)) = parse_reply(frame.clone()) {
             let bodies: usize = reply.items.iter().map(|item| item.body.len()).sum();
             prop_assert!(bodies <= frame.len());
         }
@@ -172,7 +172,7 @@ proptest! {
     fn small_counts_and_lengths_never_panic(words in vec(0_u32..12, 0..60)) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let _ = RequestView::parse(&bytes);
-        let _ = parse_reply(&Bytes::from(bytes));
+        let _ = parse_reply(Bytes::from(bytes));
     }
 }
 
@@ -184,7 +184,7 @@ fn a_claimed_count_reserves_no_memory() {
     assert!(RequestView::parse(&record).is_err());
     let mut frame = vec![0; 24];
     frame[20..24].fill(0xff);
-    assert!(parse_reply(&Bytes::from(frame)).is_err());
+    assert!(parse_reply(Bytes::from(frame)).is_err());
 }
 
 #[test]
