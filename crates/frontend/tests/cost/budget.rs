@@ -61,6 +61,12 @@ impl Budget {
         }
     }
 
+    /// Whether there is anything to compare figures of this kind with.
+    pub(crate) fn knows(&self, kind: Kind) -> bool {
+        let figures = self.all[kind.key()]["per request"].as_object();
+        self.updates || figures.is_some_and(|figures| !figures.is_empty())
+    }
+
     /// Whether a figure keeps within its budget; with an update, the figure becomes the budget.
     pub(crate) fn check(&mut self, kind: Kind, name: &str, figure: f64) -> Verdict {
         if self.updates {
@@ -71,11 +77,12 @@ impl Budget {
             return Verdict::Bad("no budget; UPDATE_COST_BUDGET=1 makes one".to_owned());
         };
         let text = format!("budget {budget}, slack {slack:.2}");
-        // A budget that is far from the truth would not notice the next regression.
-        if (figure - budget).abs() <= slack {
-            Verdict::Good(text)
-        } else {
+        if figure > budget + slack {
             Verdict::Bad(text)
+        } else if figure < budget - slack {
+            Verdict::Good(format!("{text}; cheaper: UPDATE_COST_BUDGET=1 keeps it so"))
+        } else {
+            Verdict::Good(text)
         }
     }
 

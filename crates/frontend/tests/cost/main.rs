@@ -54,7 +54,16 @@ fn test() -> ExitCode {
     let mut budget = Budget::read();
     let mut has_failed = false;
     for (kind, count) in kinds {
-        let scenarios = scenario::all();
+        if !budget.knows(kind) {
+            say(&format!(
+                "{kind}: skipped: no budget; UPDATE_COST_BUDGET=1 makes one"
+            ));
+            continue;
+        }
+        let mut scenarios = scenario::all();
+        // A system call more or less is within the slack; that of the dearer request depends on how
+        // quick the machine is.
+        scenarios.retain(|scenario| kind != Kind::Syscalls || !scenario.is_dearer);
         let figures = match count(&scenarios) {
             Ok(figures) => figures,
             Err(reason) => {
@@ -74,9 +83,7 @@ fn test() -> ExitCode {
     }
     budget.write_if_asked();
     if has_failed {
-        say(
-            "a request costs more, or less, than tests/cost/budget.json says; see benches/README.md",
-        );
+        say("a request costs more than tests/cost/budget.json says; see benches/README.md");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
