@@ -47,6 +47,19 @@ def test_one_address_for_both_apis(start_server: ServerFactory) -> None:
     assert server.manage("GET", "/metrics").status == 200
 
 
+def test_one_port_for_everything(start_server: ServerFactory) -> None:
+    (port,) = free_ports(1)
+    names = ("inference_address", "management_address", "metrics_address")
+    address = f"http://127.0.0.1:{port}"
+    server = start_server("noop", ready=False, config=dict.fromkeys(names, address))
+    server.port = server.management_port = port
+    server.wait_until_serving()
+    assert server.predict("noop").status == 200
+    assert server.manage("GET", "/models/noop").status == 200
+    assert server.get("/metrics").status == 200
+    assert server.log().count("API bind to") == 1
+
+
 def test_unix_socket_is_served_and_removed(start_server: ServerFactory, tmp_path: Path) -> None:
     path = tmp_path / "inference.sock"
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as stale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -81,3 +82,39 @@ def test_the_end_of_a_process_is_described(
     assert worker["status"] == "READY"
     assert "state" not in worker
     assert worker["lastError"] == error
+
+
+@pytest.mark.parametrize(
+    ("how", "expected", "words"),
+    [
+        ("3", {"exitStatus": 3}, "ended with exit status 3 while it was loading"),
+        ("SIGSEGV", {"signal": "SIGSEGV"}, "was killed by SIGSEGV while it was loading"),
+        ("SIGKILL", {"signal": "SIGKILL"}, "was killed (SIGKILL)"),
+        ("SIGTERM", {"signal": "SIGTERM"}, "was killed by SIGTERM while it was loading"),
+    ],
+)
+def test_a_crash_loop_ends_in_failed_and_says_how(
+    start_server: ServerFactory, how: str, expected: dict[str, Any], words: str
+) -> None:
+    settings = {"minWorkers": 2, "maxRetryTimeoutInSec": 1}
+    server = start_server(
+        {"name": "dies", "settings": settings}, ready=False, environment={"HOW_TO_DIE": how}
+    )
+    failed_worker(server, "dies", "FAILED")
+
+    def all_failed() -> bool:
+        return all(worker.get("state") == "FAILED" for worker in server.workers("dies"))
+
+    wait_until(all_failed, 30, "both workers are given up")
+    for worker in server.workers("dies"):
+        error = worker["lastError"]
+        assert isinstance(error, dict)
+        known = {name: error[name] for name in ("exitStatus", "signal") if name in error}
+        assert known == expected
+        assert words in error["summary"]
+        assert worker["pid"] == -1
+    # Nobody will ever take a request: it is refused at once, and health says why.
+    assert server.predict("dies").status == 503
+    assert server.get("/ping").status == 500
+    (entry,) = json.loads(server.get("/readyz").body)["notReady"]
+    assert words in entry["lastError"]

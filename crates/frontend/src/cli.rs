@@ -67,12 +67,17 @@ pub enum Command {
 /// `tserve config ...`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Prints each effective value and where it comes from; starts nothing
+    /// Prints each effective value of the server and of the models loaded at start, and where it
+    /// comes from; starts nothing
     #[command(infer_long_args = true, args_override_self = true)]
     Show {
         /// The flags that the server would be started with.
         #[command(flatten)]
         flags: Box<Flags>,
+        /// Print the settings of this model only: one of those loaded at start, or an archive in the
+        /// model store
+        #[arg(long, value_name = "MODEL")]
+        model: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -58,6 +58,16 @@ impl Connector {
         management: false,
         metrics: true,
     };
+    /// One listener for what two would serve.
+    fn and(self, other: Self) -> Self {
+        Self {
+            inference: self.inference || other.inference,
+            management: self.management || other.management,
+            metrics: self.metrics || other.metrics,
+        }
+    }
+
+    #[cfg(test)]
     const COMBINED: Self = Self {
         inference: true,
         management: true,

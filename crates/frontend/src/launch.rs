@@ -7,6 +7,7 @@ mod folders;
 mod instance;
 mod pid_file;
 mod show;
+mod show_models;
 mod start;
 mod stop;
 
@@ -52,8 +53,9 @@ pub fn launch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<
     let environment = |name: &str| std::env::var(name).ok();
     let (flags, is_background) = match cli.command {
         Some(Command::Client(client)) => return Ok(Next::Ask(Box::new(client))),
-        Some(Command::Config(ConfigCommand::Show { flags, json })) => {
-            return show::show(&flags, json, &environment, out, err).map(Next::Exit);
+        Some(Command::Config(ConfigCommand::Show { flags, model, json })) => {
+            return show::show(&flags, model.as_deref(), json, &environment, out, err)
+                .map(Next::Exit);
         }
         Some(Command::Janitor { folder }) => return Ok(Next::CleanUp(folder)),
         Some(Command::Background(flags)) => (flags, true),

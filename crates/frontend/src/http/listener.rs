@@ -69,36 +69,46 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds every listener that the configuration asks for. Inference and management on the same
-/// address share one listener, unless the port is 0, which means "another one" each time. Has to
-/// be called inside a tokio runtime.
+/// Binds every listener that the configuration asks for. APIs on the same address share one
+/// listener, unless the port is 0, which means "another one" each time. Has to be called inside a
+/// tokio runtime.
 ///
 /// # Errors
 /// [`BindError`], with the address as configured.
 pub fn bind(config: &Config) -> Result<Listeners, BindError> {
-    let mut list = Vec::new();
-    let mut open = |address: &Address, connector| -> Result<(), BindError> {
-        list.push(Listener::open(address, connector, config)?);
-        Ok(())
-    };
-    let is_any_port = matches!(config.inference_address, Address::Tcp { port: 0, .. });
-    if config.inference_address == config.management_address && !is_any_port {
-        let connector = Connector {
-            metrics: config.metrics_address.is_some(),
-            ..Connector::COMBINED
-        };
-        open(&config.inference_address, connector)?;
-    } else {
-        open(&config.inference_address, Connector::INFERENCE)?;
-        open(&config.management_address, Connector::MANAGEMENT)?;
-    }
-    if let Some(address) = &config.metrics_address {
-        open(address, Connector::METRICS)?;
-    }
+    let list = connectors(config)
+        .into_iter()
+        .map(|(address, connector)| Listener::open(address, connector, config))
+        .collect::<Result<_, _>>()?;
     Ok(Listeners {
         list,
         limits: Limits::new(&config.patience),
     })
+}
+
+/// Every address with the APIs that are served there.
+fn connectors(config: &Config) -> Vec<(&Address, Connector)> {
+    let mut wanted: Vec<(&Address, Connector)> = Vec::new();
+    let apis = [
+        (Some(&config.inference_address), Connector::INFERENCE),
+        (Some(&config.management_address), Connector::MANAGEMENT),
+        (config.metrics_address.as_ref(), Connector::METRICS),
+    ];
+    for (address, connector) in apis {
+        let Some(address) = address else { continue };
+        let is_any_port = matches!(address, Address::Tcp { port: 0, .. });
+        let same = wanted.iter_mut().find(|(known, _)| *known == address);
+        match same.filter(|_| !is_any_port) {
+            Some((_, shared)) => *shared = shared.and(connector),
+            None => wanted.push((address, connector)),
+        }
+    }
+    for (_, connector) in &mut wanted {
+        // As in the original, a listener for both shows the metrics too.
+        connector.metrics |=
+            connector.inference && connector.management && config.metrics_address.is_some();
+    }
+    wanted
 }
 
 impl Listeners {
@@ -118,7 +128,8 @@ impl Listeners {
         BoundAddresses {
             inference: address(|connector| connector.inference),
             management: address(|connector| connector.management),
-            metrics: address(|connector| *connector == Connector::METRICS),
+            metrics: address(|connector| *connector == Connector::METRICS)
+                .or_else(|| address(|connector| connector.metrics)),
         }
     }
 
@@ -322,6 +333,32 @@ async fn refuse_plain_text(stream: TcpStream, door: &Door) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apis_on_one_address_share_a_listener() {
+        let of = |[inference, management, metrics]: [u16; 3]| {
+            let at = |port| Address::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port,
+                tls: false,
+            };
+            let config = Config {
+                inference_address: at(inference),
+                management_address: at(management),
+                metrics_address: Some(at(metrics)),
+                ..Config::default()
+            };
+            let found = connectors(&config);
+            let shown = |(_, it): &(_, Connector)| (it.inference, it.management, it.metrics);
+            found.iter().map(shown).collect::<Vec<_>>()
+        };
+        let (yes, no) = (true, false);
+        assert_eq!(of([1, 1, 1]), [(yes, yes, yes)]);
+        assert_eq!(of([1, 1, 2]), [(yes, yes, yes), (no, no, yes)]);
+        assert_eq!(of([1, 2, 2]), [(yes, no, no), (no, yes, yes)]);
+        assert_eq!(of([1, 2, 1]), [(yes, no, yes), (no, yes, no)]);
+        assert_eq!(of([0, 0, 0]).len(), 3);
+    }
 
     #[tokio::test]
     async fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {

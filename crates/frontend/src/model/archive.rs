@@ -12,6 +12,7 @@
 //! while loaded at start it gets one from its file name and is listed. Anything that starts as a
 //! zip and then turns out to be corrupt, truncated or hostile is an error.
 
+mod member;
 mod staging;
 mod tape;
 mod zipped;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error as ThisError;
 use tracing::{error, warn};
 
+pub use self::member::read_member;
 use self::staging::Staging;
 use super::manifest::Manifest;
 use super::store::LocatedArchive;

@@ -12,6 +12,7 @@
 //!   `model-config.yaml`, as in the original, with a warning.
 
 pub mod archive_config;
+mod explain;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use self::archive_config::{ArchiveConfig, ParallelType};
+pub use self::explain::{Explained, default_workers};
 use super::manifest::{Manifest, Runtime};
 use crate::config::{Config, ModelOverrides};
 use crate::error::Error;

@@ -33,8 +33,7 @@ pub(super) const GROUP: Group = Group {
             "metrics_address",
             form::ADDRESS,
             Some("http://127.0.0.1:8082"),
-            "Metrics listener; must differ from the other two. Without a port: 8082, or 8445 for \
-             https.",
+            "Metrics listener; may be one of the other two. Without a port: 8082, or 8445 for https.",
             |draft, text| address(text, 8082, 8445).map(|it| draft.metrics_address = it),
         )
         .env("TS_METRICS_ADDRESS"),

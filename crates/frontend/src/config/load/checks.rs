@@ -9,7 +9,6 @@ use crate::config::draft::Draft;
 /// Refuses what cannot work.
 pub(super) fn check(draft: &Draft) -> Result<(), ConfigError> {
     let listeners = listeners(draft);
-    metrics_listen_apart(draft)?;
     tls_material_is_complete(draft, &listeners)
 }
 
@@ -22,27 +21,6 @@ fn listeners(draft: &Draft) -> Vec<(&'static str, &Address)> {
         listeners.push(("metrics_address", &draft.metrics_address));
     }
     listeners
-}
-
-/// Inference and management may share a listener; metrics always have their own.
-fn metrics_listen_apart(draft: &Draft) -> Result<(), ConfigError> {
-    let metrics = &draft.metrics_address;
-    let is_any_port = matches!(metrics, Address::Tcp { port: 0, .. });
-    if !draft.enable_metrics_api || is_any_port {
-        return Ok(());
-    }
-    for (name, address) in [
-        ("inference_address", &draft.config.inference_address),
-        ("management_address", &draft.config.management_address),
-    ] {
-        if address == metrics {
-            return Err(ConfigError::Conflict(format!(
-                "metrics_address and {name} are both {metrics}: metrics need an address of their \
-                 own, or enable_metrics_api=false"
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn tls_material_is_complete(

@@ -260,17 +260,12 @@ fn static_tokens_come_from_the_environment() {
 }
 
 #[test]
-fn metrics_need_an_address_of_their_own() {
+fn metrics_may_share_a_listener_or_have_none() {
     let same = "metrics_address=http://127.0.0.1:8080\n";
-    assert!(
-        Scene::new(same)
-            .error()
-            .starts_with("metrics_address and inference_address are both")
-    );
+    let config = Scene::new(same).config();
+    assert_eq!(config.metrics_address, Some(config.inference_address));
     let off = Scene::new(format!("{same}enable_metrics_api=false")).config();
     assert_eq!(off.metrics_address, None);
-    let shared = Scene::new("management_address=http://127.0.0.1:8080").config();
-    assert_eq!(shared.inference_address, shared.management_address);
 }
 
 #[test]

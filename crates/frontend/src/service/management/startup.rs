@@ -10,7 +10,7 @@ use super::ManagementService;
 use super::register::{Occasion, Registration};
 use crate::config::{StartupModel, StartupModels};
 use crate::error::Error;
-use crate::model::settings::RegisterParams;
+use crate::model::settings::{RegisterParams, default_workers};
 use crate::model::store;
 use crate::service::ServedModel;
 use crate::service::state::StartupOutcome;
@@ -101,14 +101,7 @@ impl ManagementService {
         if let Some(pair) = model.context().settings.workers {
             return pair;
         }
-        let workers = match (
-            self.state.config.default_workers_per_model,
-            self.state.devices.count(),
-        ) {
-            (0, 0) => std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
-            (0, gpus) => gpus,
-            (workers, _) => workers,
-        };
+        let workers = default_workers(&self.state.config);
         (workers, workers)
     }
 
