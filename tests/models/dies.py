@@ -1,4 +1,4 @@
-"""Ends its process while it loads, in the way that `HOW_TO_DIE` says: an exit status or a signal."""
+"""Ends its process while it loads, as `HOW_TO_DIE` says: an exit status or a signal."""
 
 import os
 import signal
