@@ -9,7 +9,7 @@ use crate::model::archive::read_member;
 use crate::model::manifest::{MANIFEST_PATH, Manifest, Naming, Runtime};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{Explained, Origin, RegisterParams, Settings, Sources};
-use crate::model::store::{Asker, ModelStore, Wanted, derived_name};
+use crate::model::store::{ArchiveRequest, Asker, ModelStore, derived_name};
 
 /// One model named at start.
 pub(super) struct Model {
@@ -75,7 +75,7 @@ pub(super) fn models(config: &Config, values: &[Effective]) -> Vec<Model> {
         let located = if asked.location.contains("://") {
             Err("not known before it has been fetched".to_owned())
         } else {
-            let wanted = Wanted::new(&asked.location, Asker::Operator);
+            let wanted = ArchiveRequest::new(&asked.location, Asker::Operator);
             let located = runtime.block_on(store.locate(&wanted));
             located.map_err(|error| error.to_string())
         };
