@@ -73,6 +73,16 @@ def test_disturbed_rounds_do_not_count_where_there_are_others(results: Path) -> 
     assert after == before
 
 
+def test_a_backlog_does_not_pass_for_an_even_latency(results: Path) -> None:
+    data: dict[str, Any] = json.loads(results.read_text())
+    assert rows(report(results, "--no-picture")[1], "open loop, noop")[0][3] == "PASS"
+    data["open"][0].update(waited=2_000_000, p50_us=900_000.0, p99_us=1_000_000.0)
+    results.write_text(json.dumps(data))
+    (row,) = rows(report(results, "--no-picture")[1], "open loop, noop")
+    assert row[2].endswith("32 % found no connection")
+    assert row[3] == "FAIL"
+
+
 def test_strict_fails_when_a_target_is_missed(results: Path) -> None:
     assert report(results, "--no-picture", "--strict")[0] == 1
     assert report(results, "--no-picture")[0] == 0

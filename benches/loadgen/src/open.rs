@@ -72,7 +72,10 @@ pub(crate) fn run(
         }
         this.send_waiting()?;
         let next = schedule.next();
-        let until = if next < load.end {
+        let until = if next < load.end && this.idle.is_empty() {
+            // Nothing can be sent before an answer comes: do not take the server's CPU to count.
+            load.end
+        } else if next < load.end {
             next
         } else if this.is_done() {
             return Ok(this.tally);

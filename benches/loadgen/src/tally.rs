@@ -30,7 +30,7 @@ pub(crate) struct Tally {
 }
 
 /// How much of a wrong answer is kept.
-const EXAMPLE_BYTES: usize = 300;
+const EXAMPLE_BYTES: usize = 1000;
 
 impl Tally {
     /// Counts one right answer.
