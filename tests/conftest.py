@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,19 @@ def shared_server(
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def key_and_certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A private key and a self-signed certificate for this machine, as PEM files."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs the openssl command to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    words += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    made = [*words.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True, timeout=60)
+    return key, certificate
 
 
 @pytest.hookimpl(wrapper=True)

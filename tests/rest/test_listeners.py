@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -83,18 +82,6 @@ def test_unix_socket_is_served_and_removed(start_server: ServerFactory, tmp_path
     wait_until(lambda: line in server.log_file("access_log.log"), 10, "the access is logged")
     server.terminate()
     assert not path.exists()
-
-
-@pytest.fixture
-def key_and_certificate(tmp_path: Path) -> tuple[Path, Path]:
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl command to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    words += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
-    made = [*words.split(), "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True, timeout=60)
-    return key, certificate
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
