@@ -83,7 +83,7 @@ pub struct ScaleWorkerRequest {
     /// Whether the answer waits until the workers have loaded or ended.
     #[prost(bool, tag = "6")]
     pub synchronous: bool,
-    /// Has no effect.
+    /// Seconds that workers which have to end may take for what they run; 0: drain_timeout.
     #[prost(int32, tag = "7")]
     pub timeout: i32,
 }
