@@ -120,6 +120,41 @@ pub enum PingSemantics {
     Strict,
 }
 
+/// The hosting platform whose contract the server follows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Platform {
+    /// None in particular.
+    #[default]
+    None,
+    /// Amazon `SageMaker`.
+    SageMaker,
+    /// Vertex AI; paths without their outer slashes.
+    Vertex {
+        /// Path of its health checks.
+        health: Option<String>,
+        /// Path of its predictions.
+        predict: Option<String>,
+    },
+}
+
+/// A platform as the configuration names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlatformName {
+    None,
+    SageMaker,
+    Vertex,
+}
+
+impl PlatformName {
+    fn text(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SageMaker => "sagemaker",
+            Self::Vertex => "vertex",
+        }
+    }
+}
+
 /// One entry of `load_models`: `[name=]location`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartupModel {
@@ -328,6 +363,8 @@ pub struct Config {
     pub metrics_config: Option<PathBuf>,
     /// What `/ping` means.
     pub ping_semantics: PingSemantics,
+    /// Whose contract it follows.
+    pub platform: Platform,
     /// Threads of the server; 0 = one per CPU.
     pub worker_threads: usize,
     /// Interpreter that runs the workers; `None` = look for one.

@@ -24,6 +24,7 @@ mod limits;
 mod listener;
 mod management;
 mod multipart;
+mod platform;
 mod response;
 mod routes;
 mod target;

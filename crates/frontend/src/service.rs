@@ -6,6 +6,7 @@
 mod health;
 mod inference;
 mod management;
+mod platform;
 mod served;
 mod snapshot;
 mod state;
@@ -19,6 +20,7 @@ pub use self::management::{
     DescribeRequest, Description, ManagementService, ModelList, RegisterRequest, ScaleRequest,
     StatusReply,
 };
+pub use self::platform::ExecutionParameters;
 pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
 pub use self::token::{KeyFileError, Rotation, Scope, TokenService};

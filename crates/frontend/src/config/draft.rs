@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::keys;
 use super::{
     Address, Config, Cors, DownloadLimits, GrpcListener, KeyMaterial, KeyStoreFile, MetricsMode,
-    ModelSnapshot, Patience, PingSemantics, Properties, Secret, StartupModels, StaticTokens,
-    TlsFiles,
+    ModelSnapshot, Patience, PingSemantics, Platform, PlatformName, Properties, Secret,
+    StartupModels, StaticTokens, TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -21,6 +21,7 @@ pub(super) struct Draft {
     pub keystore: Option<PathBuf>,
     pub keystore_password: Secret,
     pub number_of_gpu: Option<u32>,
+    pub platform: PlatformName,
     pub enable_envvars_config: bool,
     pub use_env_allowed_urls: bool,
     /// The models of a snapshot.
@@ -89,6 +90,7 @@ impl Draft {
                 drain_timeout: Duration::ZERO,
                 stream_stall_timeout: Duration::ZERO,
                 ping_semantics: PingSemantics::Compat,
+                platform: Platform::None,
                 job_queue_size: 0,
                 max_request_size: 0,
                 max_response_size: 0,
@@ -134,6 +136,7 @@ impl Draft {
             keystore: None,
             keystore_password: Secret::new(String::new()),
             number_of_gpu: None,
+            platform: PlatformName::None,
             enable_envvars_config: false,
             use_env_allowed_urls: false,
             restored: None,

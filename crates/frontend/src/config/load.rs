@@ -3,6 +3,7 @@
 mod address;
 mod checks;
 mod file;
+mod platform;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -131,6 +132,8 @@ pub enum Place {
     Flag(&'static str),
     /// A variable of the environment.
     Variable(&'static str),
+    /// The default of a hosting platform.
+    Platform(&'static str),
 }
 
 impl fmt::Display for Place {
@@ -142,6 +145,7 @@ impl fmt::Display for Place {
             }
             Self::Flag(flag) => formatter.write_str(flag),
             Self::Variable(name) => write!(formatter, "environment variable {name}"),
+            Self::Platform(name) => write!(formatter, "platform {name}"),
         }
     }
 }
@@ -180,6 +184,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
     }
     limit_gpus(&mut merge.draft, sources);
     apply_environment(&mut merge, sources)?;
+    platform::apply(&mut merge, sources)?;
     merge.choose_models();
     checks::check(&merge.draft)?;
     warnings.append(&mut merge.warnings);

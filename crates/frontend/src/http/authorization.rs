@@ -5,7 +5,8 @@
 use super::Connector;
 use super::answer::Surface;
 use super::head::HeadView;
-use super::routes::{self, Api};
+use super::platform;
+use super::routes::Api;
 use super::target::Target;
 use crate::error::Error;
 use crate::service::Scope;
@@ -26,18 +27,20 @@ pub(super) fn check(surface: &Surface, head: &HeadView<'_>) -> Result<(), Error>
     if !tokens.is_on() {
         return Ok(());
     }
-    match needed(surface.connector, head.method(), head.target()) {
+    let target = Target::parse(head.target()).ok();
+    let path = target.as_ref().and_then(Target::path);
+    let route = platform::find(surface, head.method(), path);
+    match needed(surface.connector, route.map(|(route, _)| route.api).ok()) {
         Some(scope) => tokens.authorize(scope, header(head)),
         None => Ok(()),
     }
 }
 
-/// What a request has to be allowed to do; `None` when everybody may.
-fn needed(connector: Connector, method: &str, target: &str) -> Option<Scope> {
-    let target = Target::parse(target).ok();
-    let path = target.as_ref().and_then(Target::path);
-    match routes::find(connector, method, path) {
-        Ok((route, _)) if route.api != Api::Nowhere => of_route(route.api),
+/// What a request has to be allowed to do that goes to a route of this API, if to any; `None` when
+/// everybody may.
+fn needed(connector: Connector, api: Option<Api>) -> Option<Scope> {
+    match api {
+        Some(api) if api != Api::Nowhere => of_route(api),
         _ => match (connector.inference, connector.management) {
             (true, true) => Some(Scope::Any),
             (true, false) => Some(Scope::Inference),
@@ -58,7 +61,15 @@ fn of_route(api: Api) -> Option<Scope> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes;
     use super::*;
+
+    fn needed(connector: Connector, method: &str, target: &str) -> Option<Scope> {
+        let target = Target::parse(target).ok();
+        let path = target.as_ref().and_then(Target::path);
+        let found = routes::find(connector, method, path);
+        super::needed(connector, found.map(|(route, _)| route.api).ok())
+    }
 
     #[test]
     fn the_listener_decides_where_it_serves_one_api() {

@@ -23,8 +23,9 @@ use super::answer::{Answer, Surface};
 use super::authorization;
 use super::head::{Expect, Framing, Head, HeadView};
 use super::limits::Limits;
+use super::platform;
 use super::response::{CorsHeaders, Response};
-use super::routes::{self, Call, Payload};
+use super::routes::{Call, Payload};
 use super::target::Target;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
@@ -232,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         let head = self.view(place.has_head());
         let target = Target::parse(head.target())?;
         let surface = &self.door.surface;
-        let (route, captures) = routes::find(surface.connector, head.method(), target.path())?;
+        let (route, captures) = platform::find(surface, head.method(), target.path())?;
         let payload = match place {
             Place::Buffer(length) => {
                 let start = self.head.len;

@@ -111,6 +111,7 @@ fn as_json(it: &Effective) -> serde_json::Value {
         Place::Snapshot(..) => "snapshot",
         Place::Flag(_) => "flag",
         Place::Variable(_) => "environment",
+        Place::Platform(_) => "platform",
     };
     let at = (it.place != Place::Default).then(|| match &it.place {
         Place::Variable(name) => (*name).to_owned(),

@@ -157,6 +157,10 @@ impl InferenceService {
         Self { state }
     }
 
+    pub(super) fn state(&self) -> &ServerState {
+        &self.state
+    }
+
     /// Finds the version that serves a request; `None` means the default version.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::super::draft::Draft;
 use super::super::value::{Parsed, boolean, optional_path, optional_text, seconds};
-use super::super::{MetricsMode, PingSemantics};
+use super::super::{MetricsMode, PingSemantics, PlatformName};
 use super::{Env, Group, Key, form};
 
 const METRICS: &str = "metrics";
@@ -93,6 +93,16 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_PING_SEMANTICS"),
         Key::new(
+            "platform",
+            "`none`, `sagemaker` or `vertex`",
+            Some("none"),
+            "The hosting platform whose contract the server follows; it changes the defaults of \
+             addresses, models, tokens and `ping_semantics`, see docs/platforms.md. Not known to \
+             TorchServe.",
+            platform,
+        )
+        .env_as(Env::Always("TS_PLATFORM")),
+        Key::new(
             "model_server_home",
             form::FOLDER,
             None,
@@ -143,6 +153,16 @@ fn metrics_mode(draft: &mut Draft, text: &str) -> Parsed<()> {
         "prometheus" => MetricsMode::Prometheus,
         "legacy" => MetricsMode::Legacy,
         _ => return Err("is not log, prometheus or legacy".to_owned()),
+    };
+    Ok(())
+}
+
+fn platform(draft: &mut Draft, text: &str) -> Parsed<()> {
+    draft.platform = match text.to_ascii_lowercase().as_str() {
+        "none" => PlatformName::None,
+        "sagemaker" => PlatformName::SageMaker,
+        "vertex" => PlatformName::Vertex,
+        _ => return Err("is not none, sagemaker or vertex".to_owned()),
     };
     Ok(())
 }

@@ -12,7 +12,8 @@ use super::super::chunked::ChunkedDecoder;
 use super::super::head::{HeadScanner, Malformed};
 use super::super::inference;
 use super::super::limits::Pace;
-use super::super::routes::{self, BodyUse};
+use super::super::platform;
+use super::super::routes::BodyUse;
 use super::super::target::Target;
 use super::super::wire::WireError;
 use super::{Connection, End};
@@ -117,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         let surface = &self.door.surface;
         let head = self.head.view(self.wire.buffer.data());
         let target = Target::parse(head.target())?;
-        let (route, captures) = routes::find(surface.connector, head.method(), target.path())?;
+        let (route, captures) = platform::find(surface, head.method(), target.path())?;
         if route.body == BodyUse::Ignored {
             return Ok(Place::Nowhere);
         }
