@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from tserve_worker._protocol import Batch, Item, Link
 
 logger = logging.getLogger(__name__)
-
-PREDICTION_METRIC = "PredictionTime"
 
 
 def load(control: Control, request: LoadRequest) -> LoadedModel | None:
@@ -63,10 +60,8 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     model.metrics.set_request_ids(batch.ids)
     channel = ReplyChannel(batch, context)
     context.cl_socket = channel
-    started = time.perf_counter()
     try:
         result = model.entry_point(batch.data, context)
-        duration_ms = round((time.perf_counter() - started) * 1000, 2)
         items = channel.encode(result)
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")
@@ -81,8 +76,6 @@ def answer(batch: Batch, model: LoadedModel) -> None:
         _send_error(channel, code, message, len(batch.ids))
     else:
         _send(channel, items)
-        # Not before: the client need not wait for a line of the log.
-        model.metrics.add_time(PREDICTION_METRIC, duration_ms, None, "ms")
 
 
 def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:

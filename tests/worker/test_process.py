@@ -157,7 +157,7 @@ def test_life_of_a_worker(start: Callable[..., Worker], archive: Callable[..., P
     assert "PRINTED" in lines
     assert "LOGGED" in lines
     assert "HIDDEN" not in out
-    assert any(line.startswith("[METRICS]PredictionTime.Milliseconds:") for line in lines)
+    assert "[METRICS]" not in out, "a line per batch would cost a quick handler most of its time"
 
 
 def test_hello(start: Callable[..., Worker]) -> None:

@@ -5,8 +5,8 @@
 //! [`Dispatcher::pump`] on its own thread. A combiner lets one of them at a time match due batches
 //! to free workers; the others leave a note and return at once.
 //!
-//! A worker may hold two batches: the one it runs and, when a full one was waiting, the next, so
-//! that it never waits for the server. A batch that waits there still counts as queued.
+//! A worker may hold more than the batch it runs: full ones that were waiting, so that a quick
+//! worker never waits for the server. What waits there still counts as queued.
 
 mod attached;
 mod batch;
@@ -31,8 +31,8 @@ use tserve_shm::Submitter;
 use self::attached::Attached;
 use crate::error::Error;
 
-/// Batches a worker may hold: one running, one next.
-pub const LINK_DEPTH: u32 = 2;
+/// Most batches a worker may hold, the running one among them.
+pub const LINK_DEPTH: u32 = 16;
 
 /// Something that happened to the set of workers.
 enum Event {
@@ -336,7 +336,7 @@ impl Matching {
             if worker.is_idle() {
                 return Some((place, Take::DueOnly));
             }
-            if with_room.is_none() && worker.has_room() {
+            if with_room.is_none() && worker.has_room(count == 1) {
                 with_room = Some((place, Take::FullOnly));
             }
         }

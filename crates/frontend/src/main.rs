@@ -40,10 +40,13 @@ fn serve(prepared: &Prepared) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().thread_name("tserve");
-    if config.worker_threads > 0 {
-        runtime.worker_threads(config.worker_threads);
-    }
+    runtime
+        .enable_all()
+        .thread_name("tserve")
+        .worker_threads(match config.worker_threads {
+            0 => threads_for_this_machine(),
+            configured => configured,
+        });
     let served = match runtime.build() {
         Ok(runtime) => runtime
             .block_on(run(config, telemetry))
@@ -59,6 +62,12 @@ fn serve(prepared: &Prepared) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// Half of the processors serve, the others are left to the workers. On two of them a second thread
+/// costs more in hand-overs between threads than it brings.
+fn threads_for_this_machine() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {

@@ -1,5 +1,6 @@
 //! A worker as the dispatcher sees it: the sending end of its link and what is in flight on it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +12,16 @@ use super::LINK_DEPTH;
 use super::batch::Batch;
 use crate::error::Error;
 
-/// A batch is prepared for a busy worker only if it is done with the one it runs in about this
+/// Batches are prepared for a busy worker only if it is done with the one it runs in about this
 /// time. Waiting for the server would cost a quick worker a good part of its time; to a slow one it
 /// makes no difference, and a request that waits in the queue can still be cancelled, expire, or go
 /// to another worker.
 const QUICK: Duration = Duration::from_millis(5);
+/// How much work may lie prepared for a worker that is the model's only one: long enough that
+/// neither side has to be woken for every batch.
+const AHEAD: Duration = Duration::from_millis(1);
+/// The share of the newest batch in the running mean of batch times is one in this many.
+const MEAN_OVER: u64 = 8;
 
 /// Batches on a worker's link, oldest first: the dispatcher adds, the worker's own task removes.
 #[derive(Debug)]
@@ -24,8 +30,9 @@ pub struct InFlight {
     completed: AtomicU64,
     /// Nanoseconds after `epoch` at which the batch that runs now began; 0 while idle.
     running_since: AtomicU64,
-    /// Nanoseconds the last finished batch took; `u64::MAX` before the first one.
-    last_took: AtomicU64,
+    /// Running mean of the nanoseconds a batch takes; `u64::MAX` before the first one. A mean,
+    /// because replies that are collected together seem to have taken no time one by one.
+    batch_time: AtomicU64,
     epoch: Instant,
 }
 
@@ -36,7 +43,7 @@ impl InFlight {
             batches: ArrayQueue::new(LINK_DEPTH as usize),
             completed: AtomicU64::new(0),
             running_since: AtomicU64::new(0),
-            last_took: AtomicU64::new(u64::MAX),
+            batch_time: AtomicU64::new(u64::MAX),
             epoch: Instant::now(),
         })
     }
@@ -49,8 +56,12 @@ impl InFlight {
     /// Notes that a batch taken with [`Self::take`] is answered; the next one, if any, runs now.
     pub fn finish(&self) {
         let began = self.running_since.load(Ordering::Relaxed);
-        self.last_took
-            .store(self.now().saturating_sub(began), Ordering::Relaxed);
+        let took = self.now().saturating_sub(began);
+        let mean = match self.batch_time.load(Ordering::Relaxed) {
+            u64::MAX => took,
+            mean => mean - mean / MEAN_OVER + took / MEAN_OVER,
+        };
+        self.batch_time.store(mean, Ordering::Relaxed);
         // SYNC: completed. A dispatcher that sees the count also sees the freed place.
         self.completed.fetch_add(1, Ordering::Release);
         let now = if self.batches.is_empty() {
@@ -79,11 +90,21 @@ impl InFlight {
         }
     }
 
-    /// Whether the worker will soon want its next batch: the last one was short, and the one that
-    /// runs has not been running for long.
-    fn is_quick(&self) -> bool {
-        Duration::from_nanos(self.last_took.load(Ordering::Relaxed)) < QUICK
-            && self.running_for().is_none_or(|time| time < QUICK)
+    /// How many batches the worker is to hold. More than one if it will soon want the next: its
+    /// batches are short, and the one that runs has not been running for long.
+    fn depth(&self, is_only_worker: bool) -> u64 {
+        let batch_time = Duration::from_nanos(self.batch_time.load(Ordering::Relaxed));
+        if batch_time >= QUICK || self.running_for().is_some_and(|time| time >= QUICK) {
+            return 1;
+        }
+        if !is_only_worker {
+            // What lies here cannot go to a worker that turns out to be faster.
+            return 2;
+        }
+        let ahead = AHEAD.as_nanos() / batch_time.as_nanos().max(1);
+        u64::try_from(ahead).map_or(u64::from(LINK_DEPTH), |ahead| {
+            ahead.clamp(2, u64::from(LINK_DEPTH))
+        })
     }
 
     /// Whether nothing is in flight.
@@ -108,7 +129,7 @@ impl InFlight {
 pub struct LinkEnd {
     /// Sends batches.
     pub submitter: Submitter,
-    /// Jobs of a batch that waited on the link and still counts as queued.
+    /// Jobs of batches that wait on the link and still count as queued.
     pub unreleased: usize,
 }
 
@@ -119,6 +140,8 @@ pub(super) struct Attached {
     pub(super) end: LinkEnd,
     in_flight: Arc<InFlight>,
     submitted: u64,
+    /// Batches that wait on the link: their number among those submitted, and their jobs.
+    ahead: VecDeque<(u64, usize)>,
     /// Set when the link has refused a batch; it gets no other.
     pub(super) is_broken: bool,
     scratch: Vec<JobRef>,
@@ -134,6 +157,7 @@ impl Attached {
             },
             in_flight,
             submitted: 0,
+            ahead: VecDeque::new(),
             is_broken: false,
             scratch: Vec::new(),
         }
@@ -150,17 +174,22 @@ impl Attached {
     }
 
     /// Whether it is to hold another batch.
-    pub(super) fn has_room(&self) -> bool {
-        !self.is_broken && self.load() < u64::from(LINK_DEPTH) && self.in_flight.is_quick()
+    pub(super) fn has_room(&self, is_only_worker: bool) -> bool {
+        !self.is_broken && self.load() < self.in_flight.depth(is_only_worker)
     }
 
     /// Jobs that were waiting on the link and have begun to run since the last call.
     pub(super) fn newly_started(&mut self) -> usize {
-        if self.load() <= 1 {
-            std::mem::take(&mut self.end.unreleased)
-        } else {
-            0
+        let completed = self.in_flight.completed();
+        let mut started = 0;
+        while let Some(&(number, jobs)) = self.ahead.front()
+            && number <= completed
+        {
+            started += jobs;
+            self.ahead.pop_front();
         }
+        self.end.unreleased -= started;
+        started
     }
 
     /// Gives the worker a batch. When the link refuses it, the batch stays in flight and the
@@ -179,17 +208,61 @@ impl Attached {
             ));
             return 0;
         }
-        self.submitted += 1;
         if starts_now {
             self.in_flight
                 .running_since
                 .store(self.in_flight.now(), Ordering::Relaxed);
+        } else {
+            self.ahead.push_back((self.submitted, count));
+            self.end.unreleased += count;
         }
-        self.end.unreleased = if starts_now { 0 } else { count };
+        self.submitted += 1;
         if let Err(error) = self.end.submitter.submit(id, &self.scratch) {
             tracing::debug!(worker = self.worker, ?error, "link refused a batch");
             self.is_broken = true;
         }
-        self.end.unreleased
+        if starts_now { 0 } else { count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn depth_after(batch_time: Duration, is_only_worker: bool) -> u64 {
+        let in_flight = InFlight::new();
+        let nanos = u64::try_from(batch_time.as_nanos()).expect("short");
+        in_flight.batch_time.store(nanos, Ordering::Relaxed);
+        in_flight.depth(is_only_worker)
+    }
+
+    #[test]
+    fn a_worker_alone_gets_a_millisecond_of_work_ahead() {
+        assert_eq!(depth_after(Duration::from_micros(10), true), 16);
+        assert_eq!(depth_after(Duration::from_micros(200), true), 5);
+        assert_eq!(depth_after(Duration::from_millis(4), true), 2);
+    }
+
+    #[test]
+    fn a_worker_with_colleagues_gets_one_batch_ahead() {
+        assert_eq!(depth_after(Duration::from_micros(10), false), 2);
+    }
+
+    #[test]
+    fn a_slow_worker_and_one_that_has_proved_nothing_get_none() {
+        assert_eq!(depth_after(Duration::from_millis(6), true), 1);
+        assert_eq!(InFlight::new().depth(true), 1);
+    }
+
+    #[test]
+    fn batches_collected_together_do_not_look_instant() {
+        let in_flight = InFlight::new();
+        in_flight.batch_time.store(4_000_000, Ordering::Relaxed);
+        in_flight
+            .running_since
+            .store(in_flight.now(), Ordering::Relaxed);
+        in_flight.finish();
+        let mean = in_flight.batch_time.load(Ordering::Relaxed);
+        assert!(mean >= 3_500_000, "{mean} ns");
     }
 }

@@ -201,6 +201,39 @@ async fn a_busy_worker_is_given_one_full_batch_ahead_that_still_counts_as_queued
 }
 
 #[tokio::test]
+async fn a_quick_worker_that_is_alone_gets_many_batches_ahead_and_all_of_them_count_as_queued() {
+    let bench = Bench::new(1, Duration::ZERO, 64);
+    let mut worker = bench.attach(1, 1);
+    bench.prove_quick(&mut worker).await;
+    let names: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let answers: Vec<_> = names.iter().map(|name| bench.push(name)).collect();
+    assert_eq!(
+        bench.dispatcher.waiting(),
+        39,
+        "one runs, the others wait, on the link or not"
+    );
+    // A second worker gets what is not on the first one's link.
+    let mut second = bench.attach(2, 1);
+    let batch = second.receive().expect("a batch");
+    let first: u32 = second.bodies(&batch)[0].parse().expect("a number");
+    assert!((1..=LINK_DEPTH).contains(&first), "{first} on the link");
+    second.answer(&batch, &bench.dispatcher);
+    let mut done = 1;
+    while done < names.len() {
+        for one in [&mut worker, &mut second] {
+            while let Some(batch) = one.receive() {
+                one.answer(&batch, &bench.dispatcher);
+                done += 1;
+            }
+        }
+    }
+    for (answer, name) in answers.into_iter().zip(&names) {
+        assert_eq!(&body(answer).await, name);
+    }
+    assert_eq!(bench.dispatcher.waiting(), 0);
+}
+
+#[tokio::test]
 async fn a_partial_batch_goes_when_its_delay_is_over() {
     let bench = Bench::new(4, Duration::from_millis(50), 8);
     let worker = bench.attach(1, 4);

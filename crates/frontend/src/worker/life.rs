@@ -43,11 +43,14 @@ pub(super) struct Bell(AsyncFd<OwnedFd>);
 
 impl Bell {
     /// Waits until the worker has rung. Cancel safe.
+    ///
+    /// The event is not read: tokio is told of every ring, not of the state, and a counter of 64
+    /// bits does not run full.
     pub(super) async fn rung(&self, completions: &Completions) {
         if let Ok(mut guard) = self.0.readable().await {
             guard.clear_ready();
         }
-        completions.clear_wake();
+        completions.stop_waiting();
     }
 }
 

@@ -71,7 +71,8 @@ impl Completions {
     /// Says that the server is about to sleep until [`wake_fd`](Self::wake_fd) is readable.
     ///
     /// False when something has arrived: do not sleep, poll again. After true and the wake-up, call
-    /// [`clear_wake`](Self::clear_wake), then poll until nothing is left.
+    /// [`clear_wake`](Self::clear_wake) or [`stop_waiting`](Self::stop_waiting), then poll until
+    /// nothing is left.
     pub fn prepare_to_wait(&self) -> bool {
         let control = self.link.memory.control();
         let sleeps = &control.server.0.sleeps_for_completions;
@@ -87,9 +88,15 @@ impl Completions {
 
     /// Forgets past wake-ups: drains the descriptor and lowers the sleeping flag.
     pub fn clear_wake(&self) {
+        self.stop_waiting();
+        self.link.wakes.completion.drain();
+    }
+
+    /// Lowers the sleeping flag and leaves the descriptor readable, which saves a system call where
+    /// an edge-triggered event loop reports every wake-up, read or not.
+    pub fn stop_waiting(&self) {
         let flags = &self.link.memory.control().server.0;
         flags.sleeps_for_completions.store(0, Ordering::Relaxed);
-        self.link.wakes.completion.drain();
     }
 
     /// Tells the worker that nobody wants the intermediate replies of a batch: it is refused the

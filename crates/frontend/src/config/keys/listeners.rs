@@ -249,7 +249,7 @@ pub(super) const GROUP: Group = Group {
             "number_of_netty_threads",
             "whole number",
             Some("0"),
-            "Threads of the server; 0: one per CPU.",
+            "Threads of the server; 0: half as many as CPUs, at least one.",
             |draft, text| whole(text, 0, 1024).map(|it| draft.config.worker_threads = it as usize),
         )
         .env("TS_NUMBER_OF_NETTY_THREADS"),
