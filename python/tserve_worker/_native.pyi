@@ -8,7 +8,15 @@ release the interpreter while they wait.
 from collections.abc import Sequence
 from typing import TypeAlias, final
 
-__all__ = ["LAYOUT_VERSION", "Batch", "Link", "LinkClosed", "ReplyTooLarge", "__version__"]
+__all__ = [
+    "LAYOUT_VERSION",
+    "Batch",
+    "Link",
+    "LinkClosed",
+    "ReplyTooLarge",
+    "__version__",
+    "dumps",
+]
 
 _Payload: TypeAlias = bytes | bytearray | memoryview | str
 _Headers: TypeAlias = dict[str, str] | Sequence[tuple[str, str]]
@@ -19,6 +27,18 @@ __version__: str
 
 LAYOUT_VERSION: int
 """Version of the shared-memory layout; a link of another version is refused."""
+
+def dumps(value: object, /) -> bytes | None:
+    """Write a value as ``json.dumps(value, indent=2)`` does, in a fraction of the time.
+
+    Args:
+        value: anything.
+
+    Returns:
+        The text in ASCII, or None for what only Python's own encoder can judge: types that are not
+        exactly dict (with str keys), list, tuple, str, int (of 64 bits), float, bool or None, lone
+        surrogates, and more than 64 levels.
+    """
 
 class ReplyTooLarge(OverflowError):
     """A reply cannot fit into the reply area, even when that is empty.

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tserve_worker._native import dumps
 from tserve_worker.errors import ClientGoneError, InvalidReplyError
 
 if TYPE_CHECKING:
@@ -168,6 +169,9 @@ def encode(value: Any) -> bytes | bytearray | str:
         buffer = io.BytesIO()
         torch.save(value, buffer)
         return buffer.getvalue()
+    text = dumps(value)
+    if text is not None:
+        return text
     try:
         return json.dumps(value, indent=2)
     except (TypeError, ValueError, RecursionError) as exc:

@@ -4,6 +4,7 @@
 
 mod batch;
 mod errors;
+mod json;
 mod link;
 mod payload;
 mod values;
@@ -15,6 +16,8 @@ mod _native {
 
     #[pymodule_export]
     use super::batch::Batch;
+    #[pymodule_export]
+    use super::json::dumps;
     #[pymodule_export]
     use super::link::Link;
 

@@ -14,6 +14,8 @@ use tserve_shm::wire::InputRef;
 
 /// Digits from which on orjson may turn an integer into a float: 2^63 has 19.
 const BIG_INTEGER_DIGITS: usize = 19;
+/// Bytes that are looked at together; every run of big integers' length contains such a word.
+const WORD: usize = 8;
 
 /// Turns bytes into what handlers expect, by content type.
 #[derive(Debug)]
@@ -110,19 +112,15 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
 
 /// Whether some run of digits is long enough for an integer that orjson would not keep exact.
 fn has_big_integer(bytes: &[u8]) -> bool {
-    // Every run of that many bytes contains one of these positions.
-    let mut probe = BIG_INTEGER_DIGITS - 1;
-    while let Some(byte) = bytes.get(probe) {
-        if byte.is_ascii_digit() {
-            let (before, after) = bytes.split_at(probe);
-            let run = digits(before.iter().rev()) + digits(after.iter());
-            if run >= BIG_INTEGER_DIGITS {
-                return true;
-            }
-        }
-        probe += BIG_INTEGER_DIGITS;
-    }
-    false
+    // A run that long covers at least one of these words, which in other texts is rare.
+    bytes
+        .chunks_exact(WORD)
+        .enumerate()
+        .filter(|(_, word)| word.iter().all(u8::is_ascii_digit))
+        .any(|(index, _)| {
+            let (before, after) = bytes.split_at(index * WORD);
+            digits(before.iter().rev()) + digits(after.iter()) >= BIG_INTEGER_DIGITS
+        })
 }
 
 /// Length of the run of digits that an iterator starts with, as far as it matters.
