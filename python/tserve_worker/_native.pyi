@@ -108,14 +108,18 @@ class Batch:
         they came; a header wins over an input of the same name, a later header over an earlier one.
         """
 
-    @property
-    def data(self) -> list[dict[str, object]]:
-        """Inputs of each request by name; of a repeated name the last.
+    def take_data(self) -> list[dict[str, object]]:
+        """Hand over the inputs of each request by name; of a repeated name the last.
+
+        The batch keeps nothing, so that large inputs are freed before the next batch is built.
 
         The value depends on the content type, compared case-sensitively and without parameters:
         ``application/json`` is parsed; a type starting with ``text`` becomes a str, decoded as
         UTF-8; everything else is a bytearray. What does not decode is a bytearray, too, with a
         warning in the log. The objects are the caller's own and may be changed.
+
+        Raises:
+            RuntimeError: They were taken already.
         """
 
     def __len__(self) -> int:

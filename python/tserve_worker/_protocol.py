@@ -26,9 +26,8 @@ class Batch(Protocol):
     def headers(self) -> list[Headers]:
         """Headers, one dict per request."""
 
-    @property
-    def data(self) -> list[Row]:
-        """Inputs, one dict per request: what the handler gets as ``data``."""
+    def take_data(self) -> list[Row]:
+        """Hand over the inputs, one dict per request, once: what the handler gets as ``data``."""
 
     def reply(
         self, code: int, message: str, items: Sequence[Item | None] | None, last: bool = True

@@ -122,9 +122,10 @@ class ReplyChannel:
             body = encode(value)
             processor = processors[index]
             headers = processor.get_response_headers()
-            mark_stream(headers, value, streaming, criterion_for(criteria, index))
-            status, phrase = check_status(processor, index)
-            items[index] = (body, status, phrase, check_headers(headers, index))
+            if streaming or headers or criteria is not None:
+                mark_stream(headers, value, streaming, criterion_for(criteria, index))
+                check_headers(headers, index)
+            items[index] = (body, *check_status(processor, index), headers)
         return items
 
 
@@ -196,8 +197,8 @@ def check_status(processor: RequestProcessor, index: int) -> tuple[int, str | No
     return int(code), phrase or None
 
 
-def check_headers(headers: dict[Any, Any], index: int) -> dict[str, str]:
-    """Return the headers of an answer, all of them names and values that may be sent.
+def check_headers(headers: dict[Any, Any], index: int) -> None:
+    """See to it that the headers of an answer are names and values that may be sent.
 
     Raises:
         InvalidReplyError: a name is no HTTP token, or a value not a str of one line.
@@ -207,7 +208,6 @@ def check_headers(headers: dict[Any, Any], index: int) -> dict[str, str]:
             raise _bad_response(index, f"{name!r} is not the name of a header")
         if not _is_clean(value):
             raise _bad_response(index, f"header {name!r} has {value!r}, not a text of one line")
-    return headers
 
 
 def mark_stream(headers: dict[str, str], value: Any, streaming: bool, criterion: Any) -> None:

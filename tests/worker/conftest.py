@@ -29,6 +29,9 @@ class FakeBatch:
         # After so many parts every client is gone.
         self.wanted_parts: int | None = None
 
+    def take_data(self) -> list[dict[str, Any]]:
+        return self.data
+
     def reply(self, code: int, message: str, items: Any, last: bool = True) -> None:
         if self.limit is not None and items and sum(len(item[0]) for item in items) > self.limit:
             raise OverflowError(f"reply exceeds {self.limit} bytes")

@@ -16,6 +16,9 @@ class Batch:
         self.headers = message.get("headers", [{} for _ in self.data])
         self.ids = {index: f"id-{index}" for index in range(len(self.data))}
 
+    def take_data(self) -> Any:
+        return self.data
+
     def reply(self, code: int, message: str, items: Any, last: bool = True) -> None:
         bodies = [body if isinstance(body, str) else body.decode() for body, *_ in items or []]
         document = {"code": code, "message": message, "bodies": bodies, "last": last}
@@ -33,8 +36,10 @@ class Link:
 
 
 if __name__ == "__main__":
+    from tserve_worker._native import dumps
+
     native = types.ModuleType("tserve_worker._native")
-    native.__dict__.update(Link=Link, __version__="9.9.9")
+    native.__dict__.update(Link=Link, dumps=dumps, __version__="9.9.9")
     sys.modules["tserve_worker._native"] = native
     # As with `python -m`, the working directory comes first on the import path.
     sys.path[0] = ""

@@ -49,8 +49,23 @@ def test_floats_are_written_as_repr(number: float) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [0.0, -0.0, 1e16, 9999999999999998.0, 1e-4, 9.999e-5, 1e-5, 5e-324, 1.7976931348623157e308]
-    + [1e22, 123456789012345680.0, -1.5e-7, 0.1, math.pi, 2.0**53],
+    [
+        0.0,
+        -0.0,
+        1e16,
+        9999999999999998.0,
+        1e-4,
+        9.999e-5,
+        1e-5,
+        5e-324,
+        1.7976931348623157e308,
+        1e22,
+        123456789012345680.0,
+        -1.5e-7,
+        0.1,
+        math.pi,
+        2.0**53,
+    ],
 )
 def test_floats_at_the_edges_of_the_formats(number: float) -> None:
     assert dumps(number) == expected(number)

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -41,9 +41,8 @@ pub(crate) struct Batch {
     /// One dict of headers per request.
     #[pyo3(get)]
     headers: Py<PyList>,
-    /// One dict of inputs per request.
-    #[pyo3(get)]
-    data: Py<PyList>,
+    /// One dict of inputs per request; empty once taken.
+    data: Mutex<Option<Py<PyList>>>,
 }
 
 impl Batch {
@@ -70,7 +69,7 @@ impl Batch {
             is_answered: AtomicBool::new(false),
             ids: ids.unbind(),
             headers: headers.unbind(),
-            data: data.unbind(),
+            data: Mutex::new(Some(data.unbind())),
         })
     }
 }
@@ -79,6 +78,13 @@ impl Batch {
 impl Batch {
     fn __len__(&self) -> usize {
         self.size
+    }
+
+    /// Hand the inputs over, so that they live no longer than the handler wants them.
+    fn take_data(&self) -> PyResult<Py<PyList>> {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        data.take()
+            .ok_or_else(|| PyRuntimeError::new_err("the inputs were taken already"))
     }
 
     /// Send the answers, or with `last=False` some of them.

@@ -210,7 +210,7 @@ fn a_quarter_gigabyte_goes_there_and_back() {
     let mut worker = Worker::start_with(
         "
 while (batch := link.recv()) is not None:
-    batch.reply(200, '', [(bytes(batch.data[0]['body']), 200, None, {})])
+    batch.reply(200, '', [(bytes(batch.take_data()[0]['body']), 200, None, {})])
 ",
         (256 << 20) + (1 << 20),
         "decode",

@@ -20,8 +20,9 @@ use tserve_shm::{
 /// A worker that answers every request with what it was given.
 pub(crate) const ECHO: &str = "
 while (batch := link.recv()) is not None:
+    data = batch.take_data()
     batch.reply(200, '', [
-        (f'{batch.data[i]}\\n{batch.headers[i]}\\n{batch.ids[i]}', 200, None, {})
+        (f'{data[i]}\\n{batch.headers[i]}\\n{batch.ids[i]}', 200, None, {})
         for i in range(len(batch))
     ])
 ";
