@@ -24,6 +24,8 @@ pub trait Queued {
 pub enum Take {
     /// An idle worker: gives a batch that is full or due.
     DueOnly,
+    /// An idle worker when no other job can arrive: gives whatever is there.
+    Anything,
     /// A busy worker, ahead of need: gives a full batch only, since a batch that has to wait can as well grow.
     FullOnly,
 }
@@ -135,6 +137,7 @@ impl<J: Queued> Taker<J> {
             Some(oldest) => {
                 let oldest = oldest.arrived();
                 let closed = self.policy.is_full(self.staged.len())
+                    || mode == Take::Anything
                     || mode == Take::DueOnly
                         && (self.policy.is_due(oldest, now) || self.admitted.is_closed());
                 if closed {

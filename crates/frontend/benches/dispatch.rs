@@ -46,6 +46,7 @@ fn job(arena: &Arena) -> (Job, BegunReceiver) {
         request: EncodedRequest { meta, body: None },
         arrived: Instant::now(),
         reply,
+        client: None,
     };
     (job, answer)
 }
@@ -95,7 +96,7 @@ fn round_trip(criterion: &mut Criterion) {
         batch_size: NonZeroUsize::MIN,
         max_batch_delay: Duration::ZERO,
     };
-    let dispatcher = Dispatcher::start(policy, 100);
+    let dispatcher = Dispatcher::start(policy, 100, None);
     let config = LinkConfig {
         depth: LINK_DEPTH,
         max_batch: 1,

@@ -319,6 +319,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a client may take nothing of a stream that waits for it.
     pub stream_stall_timeout: Duration,
+    /// Whether a batch that is not full waits for its whole delay even when nobody can add to it.
+    pub fixed_batch_delay: bool,
     /// Waiting requests per model version.
     pub job_queue_size: usize,
     /// Largest request body, bytes, inclusive.

@@ -8,11 +8,13 @@
 //! A worker may hold more than the batch it runs: full ones that were waiting, so that a quick
 //! worker never waits for the server. What waits there still counts as queued.
 
+mod arrivals;
 mod attached;
 mod batch;
 mod job;
 mod stream;
 
+pub use self::arrivals::{Arrivals, Client, WaitingClient};
 pub use self::attached::{InFlight, LinkEnd};
 pub use self::batch::{Batch, ReplyLimits};
 pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot};
@@ -70,6 +72,8 @@ pub struct Dispatcher {
     events: SegQueue<Event>,
     matching: Combiner<Matching>,
     due: DueTime,
+    /// Who may send more; `None` to always wait for the whole delay.
+    arrivals: Option<Arc<Arrivals>>,
     /// Jobs of batches that wait on a worker's link.
     on_links: AtomicUsize,
     /// Jobs in `Matching::returned`.
@@ -91,7 +95,11 @@ impl Dispatcher {
     /// A dispatcher without workers, and the task that wakes it when a batch is due.
     ///
     /// Must be called inside a tokio runtime; the task ends with the dispatcher.
-    pub fn start(policy: Policy, job_queue_size: usize) -> Arc<Self> {
+    pub fn start(
+        policy: Policy,
+        job_queue_size: usize,
+        arrivals: Option<Arc<Arrivals>>,
+    ) -> Arc<Self> {
         let (batcher, taker) = Batcher::new(policy, job_queue_size);
         let dispatcher = Arc::new(Self {
             batcher,
@@ -106,6 +114,7 @@ impl Dispatcher {
                 closed: None,
             }),
             due: DueTime::new(),
+            arrivals,
             on_links: AtomicUsize::new(0),
             returned: AtomicUsize::new(0),
             idle_workers: AtomicUsize::new(0),
@@ -289,7 +298,16 @@ impl Dispatcher {
     /// What goes next to a worker that is idle (`DueOnly`) or busy with room (`FullOnly`).
     fn next_jobs(&self, matching: &mut Matching, take: Take) -> Option<Vec<Job>> {
         let now = Instant::now();
+        let mut take = take;
         if take == Take::DueOnly {
+            let delay = self.batcher.policy().max_batch_delay;
+            if self
+                .arrivals
+                .as_ref()
+                .is_some_and(|them| them.are_over(delay))
+            {
+                take = Take::Anything;
+            }
             if let Some(job) = self.solo.pop() {
                 return Some(vec![job]);
             }
@@ -301,13 +319,13 @@ impl Dispatcher {
         }
         match matching.taker.take(now, take) {
             Taken::Batch(jobs) => {
-                if take == Take::DueOnly {
+                if take != Take::FullOnly {
                     self.batcher.release(jobs.len());
                 }
                 Some(jobs)
             }
             Taken::Wait(at) => {
-                if take == Take::DueOnly {
+                if take != Take::FullOnly {
                     self.due.set(at);
                 }
                 None

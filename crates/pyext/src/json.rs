@@ -98,10 +98,7 @@ impl Writer {
         true
     }
 
-    fn sequence<'py>(
-        &mut self,
-        values: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
-    ) -> bool {
+    fn sequence<'py>(&mut self, values: impl ExactSizeIterator<Item = Bound<'py, PyAny>>) -> bool {
         if values.len() == 0 {
             self.text.push_str("[]");
             return true;

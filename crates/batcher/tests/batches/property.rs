@@ -34,7 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => prop::option::weighted(0.3, 0..30_u64).prop_map(|patience_ms| Event::Push { patience_ms }),
         1 => any::<prop::sample::Index>().prop_map(Event::GoAway),
         3 => (0..15_u64).prop_map(|ms| Event::Advance { ms }),
-        4 => prop::sample::select(vec![Take::DueOnly, Take::FullOnly]).prop_map(Event::Take),
+        4 => prop::sample::select(vec![Take::DueOnly, Take::FullOnly, Take::Anything]).prop_map(Event::Take),
         3 => any::<prop::sample::Index>().prop_map(Event::Start),
         1 => prop::bool::weighted(0.1).prop_map(|close| if close { Event::Close } else { Event::Drain }),
     ]
@@ -142,6 +142,7 @@ impl World {
             .first()
             .map(|&id| self.records[id].arrived + max_batch_delay);
         let is_closed_batch = live.len() >= batch_size.get()
+            || mode == Take::Anything
             || mode == Take::DueOnly && (self.closed || due.is_some_and(|due| due <= self.now));
         let dead_met = live.get(batch_size.get() - 1).copied();
 

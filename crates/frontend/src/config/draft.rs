@@ -89,6 +89,7 @@ impl Draft {
                 unregister_model_timeout: Duration::ZERO,
                 drain_timeout: Duration::ZERO,
                 stream_stall_timeout: Duration::ZERO,
+                fixed_batch_delay: false,
                 ping_semantics: PingSemantics::Compat,
                 platform: Platform::None,
                 job_queue_size: 0,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tserve_batcher::Queued;
 use tserve_shm::{Block, JobRef};
 
+use super::arrivals::WaitingClient;
 use super::stream::{self, Begun, PartSender, Room};
 use crate::error::Error;
 use crate::service::InferenceReply;
@@ -137,6 +138,9 @@ pub struct Job {
     pub arrived: Instant,
     /// Where its answer goes.
     pub reply: ReplySlot,
+    /// Its connection, which can send no other request until this is dropped; `None` where nothing
+    /// is known of the client.
+    pub client: Option<WaitingClient>,
 }
 
 impl Job {

@@ -39,7 +39,7 @@ impl Bench {
                 capacity_bytes: 1 << 20,
             })
             .expect("heap"),
-            dispatcher: Dispatcher::start(policy, places),
+            dispatcher: Dispatcher::start(policy, places, None),
         }
     }
 
@@ -81,6 +81,7 @@ impl Bench {
                 request,
                 arrived: Instant::now(),
                 reply,
+                client: None,
             },
             answer,
         )

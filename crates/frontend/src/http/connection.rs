@@ -30,7 +30,7 @@ use super::target::Target;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
 use crate::ingress::Reset;
-use crate::service::{Begun, PendingReply};
+use crate::service::{Begun, Client, PendingReply};
 use crate::telemetry::AccessLine;
 
 /// Memory for bodies and replies that is kept between requests.
@@ -63,10 +63,15 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Reset + Unpin + Send,
 {
     let mut stopping = shutdown.clone();
+    let surface = &door.surface;
     let connection = Connection {
         wire: Wire::new(stream, door.limits),
         head: Head::default(),
         kept_head: Vec::new(),
+        client: surface
+            .connector
+            .inference
+            .then(|| surface.services.inference.connect()),
         body: Vec::new(),
         out: Vec::new(),
         door,
@@ -85,6 +90,8 @@ struct Connection<S> {
     head: Head,
     /// The bytes of the head, when the buffer had to move on for the body.
     kept_head: Vec<u8>,
+    /// Its place among those who may send requests for models.
+    client: Option<Client>,
     /// A body in the server's memory.
     body: Vec<u8>,
     /// Answers that are not written yet.
@@ -250,6 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             captures,
             id: exchange.id(),
             route,
+            client: self.client.as_ref(),
         };
         (route.handler)(&call, payload)
     }

@@ -15,7 +15,7 @@ use super::response::Response;
 use super::routes::{BodyUse, Call, Captures, Payload, Route};
 use super::target::{Query, Target};
 use crate::error::Error;
-use crate::service::{Body, Health, InferenceRequest, Readiness, ServedModel};
+use crate::service::{Body, Client, Health, InferenceRequest, Readiness, ServedModel};
 
 /// Content type of the metrics, whatever the client accepts.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -149,6 +149,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         captures,
         id,
         route: _,
+        client,
     } = *call;
     let service = &surface.services.inference;
     let query = if flavour.takes_query {
@@ -194,6 +195,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         headers: &headers,
         inputs: &inputs,
         body,
+        client: client.map(Client::waits),
     })?;
     Ok(Answer::Reply(pending))
 }

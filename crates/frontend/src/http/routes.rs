@@ -14,7 +14,7 @@ use super::head::HeadView;
 use super::target::{Query, Target};
 use super::{Connector, inference, management};
 use crate::error::Error;
-use crate::service::ServedModel;
+use crate::service::{Client, ServedModel};
 
 /// Which of the APIs a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,8 @@ pub(super) struct Call<'a> {
     pub(super) id: &'a str,
     /// The row that fits.
     pub(super) route: &'static Route,
+    /// Its connection, where that may bring requests for models.
+    pub(super) client: Option<&'a Client>,
 }
 
 impl<'a> Call<'a> {

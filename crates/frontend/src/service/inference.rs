@@ -11,7 +11,9 @@ use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 
 use super::ServedModel;
 use super::state::ServerState;
-use crate::dispatch::{Begun, BegunReceiver, EncodedRequest, Job, ReplySlot};
+use crate::dispatch::{
+    Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, WaitingClient,
+};
 use crate::error::Error;
 
 /// One named input of a request.
@@ -61,6 +63,8 @@ pub struct InferenceRequest<'a> {
     pub inputs: &'a [Input<'a>],
     /// The body that inputs refer to.
     pub body: Body,
+    /// The connection it came on, if that carries one request at a time.
+    pub client: Option<WaitingClient>,
 }
 
 /// A successful answer (its status may still be the handler's own 4xx or 5xx).
@@ -179,6 +183,12 @@ impl InferenceService {
         (is_only_one && is_registered).then(|| name.to_owned())
     }
 
+    /// Counts a connection that carries one request at a time, for as long as the guard lives: a
+    /// batch need not wait for company when no connection can bring any.
+    pub fn connect(&self) -> Client {
+        self.state.arrivals.connect()
+    }
+
     /// Room for a body of exactly `len` bytes in the model's arena, to read the socket into.
     ///
     /// # Errors
@@ -199,6 +209,9 @@ impl InferenceService {
             || (context.settings.use_job_ticket && !context.dispatcher.has_idle_worker())
         {
             return Err(no_worker(model.name(), version));
+        }
+        if request.client.is_none() {
+            self.state.arrivals.surprise();
         }
         let (job, pending) = admit(request)?;
         match context.dispatcher.push(job) {
@@ -247,6 +260,7 @@ fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
         request: EncodedRequest { meta, body },
         arrived,
         reply,
+        client: request.client,
     };
     Ok((job, PendingReply { receiver, deadline }))
 }

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::ServedModel;
 use crate::config::Config;
+use crate::dispatch::Arrivals;
 use crate::model::dependencies::Venvs;
 use crate::model::registry::Registry;
 use crate::model::runtime_dir::RuntimeDir;
@@ -29,6 +30,8 @@ pub(crate) struct ServerState {
     pub(crate) environment: Arc<WorkerEnvironment>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) worker_ids: Arc<AtomicU64>,
+    /// Who may send the next request.
+    pub(crate) arrivals: Arc<Arrivals>,
     /// Becomes true when a stopping server is to end its workers at once.
     pub(crate) hurry: watch::Sender<bool>,
     /// Whether clients are served; false while the models named at start are being registered.
@@ -75,6 +78,7 @@ impl ServerState {
             environment: Arc::new(environment),
             devices: Arc::new(Devices::new(config.number_of_gpu)),
             worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
+            arrivals: Arrivals::new(),
             hurry: watch::Sender::new(false),
             is_open: watch::Sender::new(true),
             startup_models: OnceLock::new(),

@@ -60,6 +60,16 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_DRAIN_TIMEOUT"),
         Key::new(
+            "fixed_batch_delay",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether a batch that is not full always waits for its whole delay, as in TorchServe. \
+             Otherwise it starts as soon as a worker is idle and every client waits for an answer, so \
+             that none can add to it. Not known to TorchServe.",
+            |draft, text| boolean(text).map(|it| draft.config.fixed_batch_delay = it),
+        )
+        .env("TS_FIXED_BATCH_DELAY"),
+        Key::new(
             "stream_stall_timeout",
             form::SECONDS,
             Some("60"),

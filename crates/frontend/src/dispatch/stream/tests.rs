@@ -50,6 +50,7 @@ fn batch(size: usize) -> (Batch, Vec<super::super::BegunReceiver>) {
                 request: EncodedRequest { meta, body: None },
                 arrived: Instant::now(),
                 reply,
+                client: None,
             };
             (job, answer)
         })

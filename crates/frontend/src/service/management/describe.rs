@@ -170,6 +170,7 @@ async fn ask_handler(
         headers: &headers,
         inputs: &[],
         body: Body::None,
+        client: None,
     })?;
     pending.wait().await
 }

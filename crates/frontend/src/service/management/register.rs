@@ -242,7 +242,11 @@ impl ManagementService {
             version: identity.version,
             directory: archive.directory().to_path_buf(),
             link_parent: archive.link_parent().map(Path::to_path_buf),
-            dispatcher: Dispatcher::start(policy, settings.job_queue_size),
+            dispatcher: Dispatcher::start(
+                policy,
+                settings.job_queue_size,
+                (!state.config.fixed_batch_delay).then(|| Arc::clone(&state.arrivals)),
+            ),
             venv,
             settings,
             config: Arc::clone(&state.config),
