@@ -74,6 +74,8 @@ pub(super) fn submit(
         headers,
         inputs: &inputs,
         body: Body::None,
+        // One connection carries many calls at a time.
+        client: None,
     })
 }
 
