@@ -254,7 +254,6 @@ def test_durations(
         "ts_handler_inference",
         "ts_handler_postprocess",
         "HandlerTime",
-        "PredictionTime",
     ]
 
 

@@ -85,30 +85,15 @@ def test_one_line_of_each_kind(metrics: Any, lines: Callable[[], list[str]]) -> 
     ]
 
 
-def test_every_answered_batch_reports_its_time(
+def test_answering_a_batch_writes_no_line(
     serve: Callable[..., Any], lines: Callable[[], list[str]]
 ) -> None:
     served = serve("m.py", {"m.py": "def handle(data, context): return ['x'] * len(data or [])\n"})
     served.ask("a", "b")
-    (line,) = lines()
-    assert re.fullmatch(
-        r"\[METRICS\]PredictionTime\.Milliseconds:\d+\.\d+\|#ModelName:m,Level:Model"
-        r"\|#type:GAUGE\|#HOST,id-0,id-1",
-        line,
-    )
-
-
-def test_failed_batch_reports_no_time(
-    serve: Callable[..., Any], lines: Callable[[], list[str]]
-) -> None:
-    served = serve("m.py", {"m.py": "def handle(data, context): return data and 1 / 0\n"})
-    served.ask("a")
     assert lines() == []
 
 
-def test_handler_may_put_metrics_of_its_own_on_the_context(
-    serve: Callable[..., Any], lines: Callable[[], list[str]]
-) -> None:
+def test_handler_may_put_metrics_of_its_own_on_the_context(serve: Callable[..., Any]) -> None:
     code = """
 def handle(data, context):
     context.metrics = None
@@ -117,7 +102,6 @@ def handle(data, context):
     served = serve("m.py", {"m.py": code})
     assert served.ask("a").bodies == [b"x"]
     assert served.ask("a").bodies == [b"x"]
-    assert len(lines()) == 2
 
 
 def test_metrics_while_the_model_loads(metrics: Any, lines: Callable[[], list[str]]) -> None:
