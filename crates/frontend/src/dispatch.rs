@@ -51,6 +51,19 @@ enum Event {
     Flush { error: Error, closing: bool },
 }
 
+/// The jobs of the next batch.
+struct Next {
+    jobs: Vec<Job>,
+    /// How many of them hold a place in the queue, which is free again as soon as they run.
+    places: usize,
+}
+
+impl Next {
+    fn without_places(jobs: Vec<Job>) -> Self {
+        Self { jobs, places: 0 }
+    }
+}
+
 /// State that only the combiner's holder sees.
 struct Matching {
     taker: Taker<Job>,
@@ -282,7 +295,7 @@ impl Dispatcher {
         let Some((place, take)) = matching.choose() else {
             return false;
         };
-        let Some(jobs) = self.next_jobs(matching, take) else {
+        let Some(Next { jobs, places }) = self.next_jobs(matching, take) else {
             return false;
         };
         let batch = Batch::new(matching.next_batch_id, jobs);
@@ -292,11 +305,13 @@ impl Dispatcher {
         self.release(worker.newly_started());
         let prepared = worker.submit(batch);
         self.on_links.fetch_add(prepared, Ordering::Relaxed);
+        // A worker that was busy when it was chosen may have finished since then.
+        self.batcher.release(places.saturating_sub(prepared));
         true
     }
 
     /// What goes next to a worker that is idle (`DueOnly`) or busy with room (`FullOnly`).
-    fn next_jobs(&self, matching: &mut Matching, take: Take) -> Option<Vec<Job>> {
+    fn next_jobs(&self, matching: &mut Matching, take: Take) -> Option<Next> {
         let now = Instant::now();
         let mut take = take;
         if take == Take::DueOnly {
@@ -309,21 +324,19 @@ impl Dispatcher {
                 take = Take::Anything;
             }
             if let Some(job) = self.solo.pop() {
-                return Some(vec![job]);
+                return Some(Next::without_places(vec![job]));
             }
             let jobs = matching.take_returned(self.batcher.policy().batch_size.get(), now);
             self.count_returned(matching);
             if !jobs.is_empty() {
-                return Some(jobs);
+                return Some(Next::without_places(jobs));
             }
         }
         match matching.taker.take(now, take) {
-            Taken::Batch(jobs) => {
-                if take != Take::FullOnly {
-                    self.batcher.release(jobs.len());
-                }
-                Some(jobs)
-            }
+            Taken::Batch(jobs) => Some(Next {
+                places: jobs.len(),
+                jobs,
+            }),
             Taken::Wait(at) => {
                 if take != Take::FullOnly {
                     self.due.set(at);

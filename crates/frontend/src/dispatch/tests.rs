@@ -349,3 +349,50 @@ async fn a_reply_that_leaves_a_request_out_fails_that_request_only() {
     ));
     assert_eq!(body(b).await, "right");
 }
+
+/// A worker that finishes while it is being given its next batch must not cost a place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn places_come_back_however_chosen_and_finished_batches_interleave() {
+    const PLACES: usize = 8;
+    let bench = Bench::new(1, Duration::ZERO, PLACES);
+    let mut worker = bench.attach(1, 1);
+    let dispatcher = Arc::clone(&bench.dispatcher);
+    let served = std::thread::spawn(move || {
+        let mut served = 0;
+        while let Some(batch) = worker.receive() {
+            worker.answer(&batch, &dispatcher);
+            served += 1;
+        }
+        served
+    });
+    let rounds = 20_000;
+    let mut refused = 0;
+    let mut answers = std::collections::VecDeque::new();
+    for round in 0..rounds {
+        let (job, answer) = bench.job(&round.to_string());
+        match bench.dispatcher.push(job) {
+            Ok(()) => answers.push_back(answer),
+            Err(PushError::Full(job) | PushError::Closed(job)) => {
+                job.reply.disarm();
+                refused += 1;
+            }
+        }
+        if answers.len() > 3
+            && let Some(answer) = answers.pop_front()
+        {
+            body(answer).await;
+        }
+    }
+    for answer in answers {
+        body(answer).await;
+    }
+    assert_eq!(refused, 0, "four requests at a time, eight places");
+    assert_eq!(bench.dispatcher.waiting(), 0);
+    assert_eq!(
+        tokio::task::spawn_blocking(move || served.join())
+            .await
+            .expect("joined")
+            .expect("ended"),
+        rounds
+    );
+}
