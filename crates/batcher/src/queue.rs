@@ -67,14 +67,18 @@ struct Ring<T> {
     /// The number of positions popped; written by the consumer alone.
     popped: CachePadded<AtomicU64>,
     capacity: u64,
-    /// A power of two of them, at least `capacity`.
-    slots: Box<[Slot<T>]>,
+    /// The slots, a power of two of them, at least `capacity`, as two arrays: nothing touches the memory for the values
+    /// until they come, so that a long queue that is never used costs its stamps only.
+    stamps: Box<[AtomicU64]>,
+    values: Box<[Cell<T>]>,
 }
 
-struct Slot<T> {
+type Cell<T> = UnsafeCell<MaybeUninit<T>>;
+
+struct Slot<'a, T> {
     /// `p + 1` once the value of position `p` is written; 0 at first.
-    stamp: AtomicU64,
-    value: UnsafeCell<MaybeUninit<T>>,
+    stamp: &'a AtomicU64,
+    value: &'a Cell<T>,
 }
 
 // SAFETY: a value is moved in by one thread and moved out by another, so `T: Send`. No two threads touch the cell of a
@@ -98,7 +102,10 @@ pub fn bounded<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         released: CachePadded(AtomicU64::new(0)),
         popped: CachePadded(AtomicU64::new(0)),
         capacity: capacity as u64,
-        slots: (0..slots).map(|_| Slot::empty()).collect(),
+        stamps: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+        values: (0..slots)
+            .map(|_| Cell::new(MaybeUninit::uninit()))
+            .collect(),
     });
     (Producer(Arc::clone(&ring)), Consumer { ring, next: 0 })
 }
@@ -233,8 +240,12 @@ impl<T> Consumer<T> {
 }
 
 impl<T> Ring<T> {
-    fn slot(&self, position: u64) -> &Slot<T> {
-        &self.slots[position as usize & (self.slots.len() - 1)]
+    fn slot(&self, position: u64) -> Slot<'_, T> {
+        let index = position as usize & (self.stamps.len() - 1);
+        Slot {
+            stamp: &self.stamps[index],
+            value: &self.values[index],
+        }
     }
 
     fn release(&self, count: u64) {
@@ -268,15 +279,6 @@ impl<T> Ring<T> {
 
     fn is_closed(&self) -> bool {
         self.claimed.0.load(Ordering::Relaxed) & CLOSED != 0
-    }
-}
-
-impl<T> Slot<T> {
-    fn empty() -> Self {
-        Self {
-            stamp: AtomicU64::new(0),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-        }
     }
 }
 
