@@ -28,7 +28,7 @@ __version__: str
 LAYOUT_VERSION: int
 """Version of the shared-memory layout; a link of another version is refused."""
 
-def dumps(value: object, /) -> bytes | None:
+def dumps(value: object) -> bytes | None:
     """Write a value as ``json.dumps(value, indent=2)`` does, in a fraction of the time.
 
     Args:
