@@ -56,7 +56,7 @@ def test_one_port_for_everything(start_server: ServerFactory) -> None:
     assert server.predict("noop").status == 200
     assert server.manage("GET", "/models/noop").status == 200
     assert server.get("/metrics").status == 200
-    assert server.log().count("API bind to") == 1
+    assert server.log().count("API bind to: http://") == 1, "the others speak gRPC"
 
 
 def test_unix_socket_is_served_and_removed(start_server: ServerFactory, tmp_path: Path) -> None:
