@@ -67,7 +67,7 @@ enum Part {
 #[derive(Debug)]
 struct Window {
     room: Semaphore,
-    /// Nanoseconds after `epoch` at which the client last took something.
+    /// Nanoseconds after `epoch` at which the client last took something, or first could again.
     moved: AtomicU64,
     epoch: Instant,
 }
@@ -211,6 +211,10 @@ impl PartSender {
 
     /// Sends a part; it never waits.
     pub(super) fn send(&self, bytes: Bytes) {
+        if self.window.room.available_permits() == WINDOW {
+            // There was nothing to take until now, which is not the client's fault.
+            self.window.note_progress();
+        }
         let wanted = bytes.len().saturating_add(PART_COST);
         let cost = wanted.min(self.window.room.available_permits());
         if let Ok(permits) = self.window.room.try_acquire_many(cost as u32) {
@@ -249,7 +253,7 @@ impl Room {
         let _ = self.0.room.acquire().await;
     }
 
-    /// How long the client has taken nothing.
+    /// How long the client has taken nothing, though there was something to take.
     pub fn idle_for(&self) -> Duration {
         let moved = Duration::from_nanos(self.0.moved.load(Ordering::Relaxed));
         self.0.epoch.elapsed().saturating_sub(moved)

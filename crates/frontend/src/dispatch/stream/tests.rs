@@ -125,6 +125,18 @@ async fn room_is_what_the_client_has_taken() {
 }
 
 #[tokio::test]
+async fn a_client_is_idle_only_while_there_is_something_to_take() {
+    let (parts, _stream) = open(head(), u64::MAX);
+    let pause = Duration::from_millis(300);
+    tokio::time::sleep(pause).await;
+    let filling = Instant::now();
+    parts.send(Bytes::from(vec![0; WINDOW]));
+    let room = parts.lacks_room().expect("the window is full");
+    let idle = room.idle_for();
+    assert!(idle <= filling.elapsed(), "{idle:?}");
+}
+
+#[tokio::test]
 async fn a_part_beyond_the_window_passes_alone() {
     let (sender, mut stream) = open(head(), 1 << 20);
     sender.send(Bytes::from(vec![0; 3 * WINDOW]));
