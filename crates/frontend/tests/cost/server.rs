@@ -88,7 +88,7 @@ fn prepare(folder: &Path) -> u16 {
         "inference_address=http://127.0.0.1:{inference}\n\
          management_address=http://127.0.0.1:{management}\n\
          metrics_address=http://127.0.0.1:{metrics}\n\
-         number_of_netty_threads=1\n\
+         grpc_inference_port=0\ngrpc_management_port=0\nnumber_of_netty_threads=1\n\
          python={}\n",
         worker.display()
     );

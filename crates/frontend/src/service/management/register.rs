@@ -14,7 +14,7 @@ use super::{
     remove, removed_meanwhile, uninterrupted, worker_count,
 };
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, LINK_DEPTH};
+use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::model::archive::{UnpackLimits, UnpackedArchive, unpack};
 use crate::model::dependencies::{self, Needs, Tools, Venv};
@@ -331,7 +331,8 @@ fn arena_bytes(config: &Config, settings: &Settings) -> u64 {
         .saturating_add(REQUEST_OVERHEAD_BYTES)
         .checked_next_power_of_two()
         .unwrap_or(u64::MAX);
-    let running = u64::from(settings.batch_size) * u64::from(LINK_DEPTH);
+    // A running batch, and one that is being answered; what lies ahead on a link holds places in the queue.
+    let running = u64::from(settings.batch_size) * 2;
     let wanted = largest.saturating_mul(settings.job_queue_size as u64 + running);
     wanted
         .clamp(MIN_ARENA_BYTES, MAX_ARENA_BYTES)
