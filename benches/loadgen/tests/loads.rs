@@ -123,6 +123,18 @@ fn number(report: &Value, key: &str) -> f64 {
     value.unwrap_or_else(|| panic!("{key} in {report}"))
 }
 
+/// Half a second of load over four connections.
+const FOUR_CONNECTIONS: [&str; 8] = [
+    "--expect",
+    "ok",
+    "--seconds",
+    "0.5",
+    "--warm-up",
+    "0",
+    "--connections",
+    "4",
+];
+
 #[test]
 fn a_closed_loop_counts_every_request_once() {
     let server = Server::start(Manner::default());
@@ -148,17 +160,7 @@ fn wrong_answers_are_found_and_shown() {
         wrong_every: Some(10),
         ..Manner::default()
     });
-    let words = [
-        "--expect",
-        "ok",
-        "--seconds",
-        "0.5",
-        "--warm-up",
-        "0",
-        "--connections",
-        "4",
-    ];
-    let report = server.load(&words);
+    let report = server.load(&FOUR_CONNECTIONS);
     let share = number(&report, "wrong") / (number(&report, "requests") + number(&report, "wrong"));
     assert!((share - 0.1).abs() < 0.01, "{report}");
     let shown = report["first_wrong"].as_str().expect("an example");
@@ -172,17 +174,7 @@ fn connections_that_the_server_closes_in_order_are_no_errors() {
         ..Manner::default()
     });
     for rate in [&["--rate", "500"][..], &[]] {
-        let words = [
-            "--expect",
-            "ok",
-            "--seconds",
-            "0.5",
-            "--warm-up",
-            "0",
-            "--connections",
-            "4",
-        ];
-        let report = server.load(&[&words[..], rate].concat());
+        let report = server.load(&[&FOUR_CONNECTIONS[..], rate].concat());
         assert_eq!(
             (report["wrong"].as_u64(), report["broken"].as_u64()),
             (Some(0), Some(0))

@@ -127,7 +127,8 @@ impl Dispatcher {
                 closed: None,
             }),
             due: DueTime::new(),
-            arrivals,
+            // A batch of one has nothing to wait for, whoever may come.
+            arrivals: arrivals.filter(|_| policy.batch_size.get() > 1),
             on_links: AtomicUsize::new(0),
             returned: AtomicUsize::new(0),
             idle_workers: AtomicUsize::new(0),
@@ -255,7 +256,7 @@ impl Dispatcher {
                 Event::Detach { worker, link } => {
                     if let Some(place) = matching.workers.iter().position(|w| w.worker == worker) {
                         // A task that no longer waits for its link is gone with its worker.
-                        let _ = link.send(matching.workers.swap_remove(place).end);
+                        let _ = link.send(matching.workers.swap_remove(place).into_end());
                     }
                 }
                 Event::PutBack(jobs) => {

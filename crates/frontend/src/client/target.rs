@@ -208,33 +208,16 @@ mod tests {
     fn flags_go_before_variables() {
         let environment =
             |name: &str| (name == "TS_INFERENCE_ADDRESS").then(|| "http://0.0.0.0:7".to_owned());
+        let found = |connection: &Connection| {
+            address(connection, Api::Inference, &Places::default(), &environment)
+        };
         let mut connection = Connection::default();
-        let found = address(
-            &connection,
-            Api::Inference,
-            &Places::default(),
-            &environment,
-        )
-        .unwrap();
-        assert_eq!(found, tcp("127.0.0.1", 7));
+        assert_eq!(found(&connection).unwrap(), tcp("127.0.0.1", 7));
         connection.inference_address = Some("http://h:9".to_owned());
-        let found = address(
-            &connection,
-            Api::Inference,
-            &Places::default(),
-            &environment,
-        )
-        .unwrap();
-        assert_eq!(found, tcp("h", 9));
+        assert_eq!(found(&connection).unwrap(), tcp("h", 9));
         for bad in ["h:9", "http://127.0.0.1:0"] {
             connection.inference_address = Some(bad.to_owned());
-            let error = address(
-                &connection,
-                Api::Inference,
-                &Places::default(),
-                &environment,
-            )
-            .unwrap_err();
+            let error = found(&connection).unwrap_err();
             assert!(error.to_string().contains("--inference-address"), "{error}");
         }
     }

@@ -137,7 +137,7 @@ pub struct LinkEnd {
 #[derive(Debug)]
 pub(super) struct Attached {
     pub(super) worker: u64,
-    pub(super) end: LinkEnd,
+    submitter: Submitter,
     in_flight: Arc<InFlight>,
     submitted: u64,
     /// Batches that wait on the link: their number among those submitted, and their jobs.
@@ -151,10 +151,7 @@ impl Attached {
     pub(super) fn new(worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) -> Self {
         Self {
             worker,
-            end: LinkEnd {
-                submitter,
-                unreleased: 0,
-            },
+            submitter,
             in_flight,
             submitted: 0,
             ahead: VecDeque::new(),
@@ -188,8 +185,15 @@ impl Attached {
             started += jobs;
             self.ahead.pop_front();
         }
-        self.end.unreleased -= started;
         started
+    }
+
+    /// The link, for the worker's own task: no more batches go to it from here.
+    pub(super) fn into_end(self) -> LinkEnd {
+        LinkEnd {
+            unreleased: self.ahead.iter().map(|(_, jobs)| jobs).sum(),
+            submitter: self.submitter,
+        }
     }
 
     /// Gives the worker a batch. When the link refuses it, the batch stays in flight and the
@@ -214,10 +218,9 @@ impl Attached {
                 .store(self.in_flight.now(), Ordering::Relaxed);
         } else {
             self.ahead.push_back((self.submitted, count));
-            self.end.unreleased += count;
         }
         self.submitted += 1;
-        if let Err(error) = self.end.submitter.submit(id, &self.scratch) {
+        if let Err(error) = self.submitter.submit(id, &self.scratch) {
             tracing::debug!(worker = self.worker, ?error, "link refused a batch");
             self.is_broken = true;
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Effective, ModelOverrides, Place, StartupModels, VersionSnapshot};
 use crate::model::archive::read_member;
-use crate::model::manifest::{MANIFEST_PATH, Manifest, Naming, Runtime};
+use crate::model::manifest::{MANIFEST_PATH, Manifest, Naming};
 use crate::model::settings::archive_config::ArchiveConfig;
 use crate::model::settings::{Explained, Origin, RegisterParams, Settings, Sources};
 use crate::model::store::{ArchiveRequest, Asker, ModelStore, derived_name};
@@ -105,7 +105,12 @@ fn read(
         Some(bytes) => Manifest::parse(&bytes).map_err(words)?,
         None => Manifest::default(),
     };
-    let params = params(asked.saved).map_err(words)?;
+    let params = asked
+        .saved
+        .map(RegisterParams::saved)
+        .transpose()
+        .map_err(words)?
+        .unwrap_or_default();
     let identity = manifest.identify(&Naming {
         requested_name: asked.name,
         fallback_name: Some(&model.name),
@@ -157,21 +162,6 @@ fn overrides<'a>(model: &Model, config: &'a Config) -> Option<&'a ModelOverrides
         .iter()
         .find(|(name, version, _)| *name == model.name && Some(version) == model.version.as_ref())
         .map(|(_, _, overrides)| overrides)
-}
-
-fn params(saved: Option<&VersionSnapshot>) -> Result<RegisterParams, crate::error::Error> {
-    let Some(saved) = saved else {
-        return Ok(RegisterParams::default());
-    };
-    let runtime = saved.runtime_type.as_deref();
-    Ok(RegisterParams {
-        batch_size: saved.batch_size,
-        max_batch_delay: saved.max_batch_delay,
-        response_timeout: saved.response_timeout,
-        startup_timeout: saved.startup_timeout,
-        handler: saved.handler.clone(),
-        runtime: runtime.map(Runtime::from_parameter).transpose()?,
-    })
 }
 
 /// The kind of a source, and which one it is.

@@ -24,7 +24,7 @@ use tracing::warn;
 use self::archive_config::{ArchiveConfig, ParallelType};
 pub use self::explain::{Explained, default_workers};
 use super::manifest::{Manifest, Runtime};
-use crate::config::{Config, ModelOverrides};
+use crate::config::{Config, ModelOverrides, VersionSnapshot};
 use crate::error::Error;
 
 /// `batch_size` of a registration that does not say.
@@ -155,6 +155,24 @@ pub struct RegisterParams {
     pub handler: Option<String>,
     /// `runtime`.
     pub runtime: Option<Runtime>,
+}
+
+impl RegisterParams {
+    /// What the registration said that a snapshot tells of.
+    ///
+    /// # Errors
+    /// A runtime that does not exist.
+    pub fn saved(version: &VersionSnapshot) -> Result<Self, Error> {
+        let runtime = version.runtime_type.as_deref();
+        Ok(Self {
+            batch_size: version.batch_size,
+            max_batch_delay: version.max_batch_delay,
+            response_timeout: version.response_timeout,
+            startup_timeout: version.startup_timeout,
+            handler: version.handler.clone(),
+            runtime: runtime.map(Runtime::from_parameter).transpose()?,
+        })
+    }
 }
 
 /// Everything that has a say in the settings of one model version.

@@ -11,7 +11,6 @@ use super::register::{Occasion, Registration};
 use super::startup::side_by_side;
 use crate::config::{ModelSnapshot, VersionSnapshot};
 use crate::error::Error;
-use crate::model::manifest::Runtime;
 use crate::model::settings::RegisterParams;
 use crate::service::ServedModel;
 use crate::service::state::StartupOutcome;
@@ -87,7 +86,6 @@ impl ManagementService {
         name: &str,
         saved: &VersionSnapshot,
     ) -> Result<Arc<ServedModel>, Error> {
-        let runtime = saved.runtime_type.as_deref();
         let added = self
             .add(Registration {
                 url: &saved.mar_name,
@@ -95,14 +93,7 @@ impl ManagementService {
                 s3_sse_kms: false,
                 requested_name: Some(name),
                 fallback_name: None,
-                params: RegisterParams {
-                    batch_size: saved.batch_size,
-                    max_batch_delay: saved.max_batch_delay,
-                    response_timeout: saved.response_timeout,
-                    startup_timeout: saved.startup_timeout,
-                    handler: saved.handler.clone(),
-                    runtime: runtime.map(Runtime::from_parameter).transpose()?,
-                },
+                params: RegisterParams::saved(saved)?,
                 occasion: Occasion::Restore,
             })
             .await?;
