@@ -99,10 +99,10 @@ def run_open(options: argparse.Namespace, prepared: Prepared, results: Results) 
         arrivals=options.arrivals,
         loadgen=options.loadgen,
     )
-    server = ours(options, results)
     for name in options.workloads.split(","):
-        open_loop.run(server, BY_NAME[name], plan, prepared, results)
-        results.save(options.out)
+        for server in chosen_servers(options, results):
+            open_loop.run(server, BY_NAME[name], plan, prepared, results)
+            results.save(options.out)
 
 
 def run_idle(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
@@ -186,7 +186,8 @@ def arguments() -> argparse.Namespace:
     one.add_argument("--retries", type=int, default=1, help="of a disturbed measurement")
     one.add_argument("--append", action="store_true", help="add rounds to the file of results")
     one = commands.add_parser("open", parents=[common], help="open loop at a share of the capacity")
-    one.add_argument("--workloads", default="noop")
+    one.add_argument("--servers", default=OURS, help="names, with commas")
+    one.add_argument("--workloads", default="mlp")
     one.add_argument("--seconds", type=float, default=300)
     one.add_argument("--capacity-seconds", type=float, default=5)
     one.add_argument("--share", type=float, default=0.7)

@@ -110,11 +110,17 @@ def _open(results: Results) -> list[Verdict]:
     aim = f"p99 under {OPEN_P99_TIMES:g} times p50, no errors"
     if not found:
         return [Verdict("open loop at 70 % of own capacity", aim, MISSING, None)]
-    return [_open_run(run, aim) for run in found]
+    floors = [run for run in results.data["open"] if run["server"] == FLOOR]
+    return [_open_run(run, aim, floors) for run in found]
 
 
-def _open_run(run: Row, aim: str) -> Verdict:
+def _open_run(run: Row, aim: str, floors: list[Row]) -> Verdict:
     times = run["p99_us"] / run["p50_us"]
+    beside = "".join(
+        f"; the HTTP floor at its 70 %: {floor['p99_us'] / floor['p50_us']:.1f} times"
+        for floor in floors
+        if floor["workload"] == run["workload"] and floor["arrivals"] == run["arrivals"]
+    )
     errors = run["wrong"] + run["broken"]
     waited = run["waited"] / max(1, run["requests"] + errors)
     share = f"{run['share']:.0%}".replace("%", " %")
@@ -123,7 +129,8 @@ def _open_run(run: Row, aim: str) -> Verdict:
         aim,
         f"{times:.1f} times ({run['p99_us'] / 1e3:.2f} ms, {run['p50_us'] / 1e3:.2f} ms),"
         f" {errors:,} errors in {run['seconds']:g} s"
-        + (f", {waited * 100:.0f} % found no connection" if waited > OPEN_WAITED_SHARE else ""),
+        + (f", {waited * 100:.0f} % found no connection" if waited > OPEN_WAITED_SHARE else "")
+        + beside,
         times < OPEN_P99_TIMES and errors == 0 and waited <= OPEN_WAITED_SHARE,
     )
 
