@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.archives import build_archive
-from harness.pair import Pair
-from harness.server import ROOT, Server
+from harness.pair import Pair, reference_environment
+from harness.server import Server
 from harness.weights import save_weights
 
 ONE = {"minWorkers": 1, "maxWorkers": 1}
@@ -27,16 +26,6 @@ MODELS = {
     "sleeper": {"settings": {**ONE, "jobQueueSize": 2}},
     "impatient": {"handler": "sleeper.py", "settings": {**ONE, "clientTimeoutInMills": 500}},
 }
-
-
-def reference_environment() -> Path:
-    """The environment that holds the real TorchServe; skips where it cannot run."""
-    environment = Path(os.environ.get("TSERVE_REFERENCE_VENV") or ROOT / ".venv-reference")
-    if not (environment / "bin" / "torchserve").exists():
-        pytest.skip(f"no TorchServe in {environment}; `make reference` installs it")
-    if shutil.which("java") is None:
-        pytest.skip("TorchServe needs Java, which is not on PATH")
-    return environment
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from harness.client import Answer
-from harness.server import Server
+from harness.server import ROOT, Server
 
 T = TypeVar("T")
 
@@ -39,3 +44,13 @@ def observed(answer: Answer) -> dict[str, object]:
         "length of the request id": len(answer.headers.get("x-request-id", "")),
         "body": answer.body,
     }
+
+
+def reference_environment() -> Path:
+    """The environment that holds the real TorchServe; skips where it cannot run."""
+    environment = Path(os.environ.get("TSERVE_REFERENCE_VENV") or ROOT / ".venv-reference")
+    if not (environment / "bin" / "torchserve").exists():
+        pytest.skip(f"no TorchServe in {environment}; `make reference` installs it")
+    if shutil.which("java") is None:
+        pytest.skip("TorchServe needs Java, which is not on PATH")
+    return environment
