@@ -51,6 +51,13 @@ $(VENV)/.torch: $(VENV)/.made requirements/torch.txt
 	  echo; echo "pip could not install $(TORCH). Try another version: make demo TORCH='torch>=2.0'"; exit 1; }
 	touch $@
 
+# What the picture handlers and explanations need; torch decides which torchvision fits.
+$(VENV)/.vision: $(VENV)/.torch requirements/vision.txt
+	@$(call say,Installing torchvision and captum)
+	@$(PIP) install --quiet '$(TORCH)' --requirement requirements/vision.txt || \
+	  echo "no torchvision fits $(TORCH) here; the tests of picture handlers will be skipped"
+	touch $@
+
 # `pip install .` as a user does it; cargo runs first only because pip hides its progress.
 $(VENV)/.release: $(VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES) | toolchain
 	@$(call say,Building the server in Rust (release profile; some minutes the first time))
@@ -80,7 +87,7 @@ $(REFERENCE)/.made: $(VENV)/.torch tests/compat/requirements.txt
 	touch $@
 
 .PHONY: setup
-setup: $(VENV)/.editable $(VENV)/.torch ## Set up the development environment in .venv
+setup: $(VENV)/.editable $(VENV)/.torch $(VENV)/.vision ## Set up the development environment in .venv
 
 .PHONY: reference
 reference: $(REFERENCE)/.made ## Install the real TorchServe beside it, for compat and bench
@@ -126,7 +133,7 @@ CONFORMANCE ?= ../shared/conformance
 # What is built; AREAS= runs everything.
 AREAS ?= http predict returns respond errors handlers versions batching recovery cli config archiver \
   startup queue timeout default register scale describe list unregister snapshot token openapi \
-  model-api-off grpc-management
+  model-api-off grpc-management default-handlers explain envelope
 CONFORMANCE_RUN = .bench/conformance/bin/python $(CONFORMANCE)/run.py $(AREAS:%=--area %)
 
 .PHONY: conformance

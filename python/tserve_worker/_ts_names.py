@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from tserve_worker import _extras
 from tserve_worker._version import __version__
 
 PACKAGES = (
@@ -88,8 +89,12 @@ class _AliasLoader(importlib.abc.Loader):
         self._spec: importlib.machinery.ModuleSpec | None = None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Import the module under its own name."""
-        module = importlib.import_module(self._own)
+        """Import the module under its own name.
+
+        Raises:
+            ModuleNotFoundError: it needs a package that is not installed; the text says which.
+        """
+        module: ModuleType = _extras.load(self._own)
         self._spec = module.__spec__
         return module
 

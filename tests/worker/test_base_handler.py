@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,38 +125,6 @@ def test_torchscript(linear: Callable[..., Any], scripted: bytes) -> None:
     answers = [json.loads(body) for body in batch.bodies]
     assert answers[0] == pytest.approx(WANTED)
     assert answers[1] == pytest.approx([-1.0, 1.0])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_exported_model(linear: Callable[..., Any], tmp_path: Path) -> None:
-    if not hasattr(torch._export, "aot_compile"):
-        pytest.skip("this torch has no torch._export.aot_compile")
-    try:
-        path = torch._export.aot_compile(
-            Linear().eval(),
-            (torch.zeros(1, 3),),
-            options={
-                "aot_inductor.output_path": str(tmp_path / "linear.so"),
-                "aot_inductor.compile_wrapper_opt_level": "O0",
-            },
-        )
-    except Exception as exc:
-        pytest.skip(f"cannot compile a model here: {exc}")
-    served = linear(
-        {"exported.so": Path(path).read_bytes()},
-        "pt2: {export: {aot_compile: true}}\n",
-        serializedFile="exported.so",
-    )
-    assert served.body([1, 2, 3]) == pytest.approx(WANTED)
-
-
-def test_onnx_model(linear: Callable[..., Any], tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    torch.onnx.export(Linear().eval(), (torch.zeros(1, 3),), str(tmp_path / "m.onnx"))
-    served = linear({"m.onnx": (tmp_path / "m.onnx").read_bytes()}, serializedFile="m.onnx")
-    assert type(handler_of(served).model).__name__ == "InferenceSession"
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,126 @@ def test_text_is_explained(classifier: Any) -> None:
 def test_text_classifier_needs_its_vocabulary(packaged: Callable[..., Any]) -> None:
     with pytest.raises(FileNotFoundError, match="source_vocab"):
         packaged("text_classifier", files={"text.py": TEXT}, modelFile="text.py")
+
+
+@needs_torchvision
+@needs_captum
+def test_class_to_explain_may_be_text(packaged: Callable[..., Any]) -> None:
+    served = packaged("image_classifier", Colours())
+    body = torch.ones(3, 2, 2).tolist()
+    answers = [
+        served.body({"data": body, "target": target}, explain="True")
+        for target in (3, "3", bytearray(b"3"))
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0] != served.body({"data": body}, explain="True")
+    asked = served.ask({"data": body, "target": "three"}, headers=[{"explain": "True"}])
+    assert asked.failure == (503, "Prediction failed")
+
+
+@needs_torchvision
+@needs_captum
+def test_captum_is_loaded_when_it_is_needed(packaged: Callable[..., Any]) -> None:
+    handler = packaged("image_classifier", Colours()).model.entry_point.__self__
+    assert "ig" not in vars(handler)
+    assert type(handler.ig).__name__ == "IntegratedGradients"
+    handler.ig = "another"
+    assert handler.ig == "another"
+
+
+def test_cleaning_of_texts(classifier: Any) -> None:
+    handler = classifier.model.entry_point.__self__
+    for text, wanted in {
+        "I can't've known": "I cannotve known",
+        "Sha'n't we?": "Shall not we?",
+        "so's they'll see": "so as they will see",
+        "CAN'T": "Cannot",
+        "O'Hara's": "OHaras",
+    }.items():
+        assert handler._expand_contractions(text) == wanted
+    assert handler._remove_puncutation("a.b!") == "ab"
+    handler._remove_punctuation = str.upper
+    assert handler._remove_puncutation("a.b!") == "A.B!"
+    assert handler.get_word_token(["\u0120good", "film"]) == ["good", "film"]
+
+
+def test_densenet_handler(packaged: Callable[..., Any]) -> None:
+    served = packaged("densenet_handler", torch.nn.Softmax(dim=1))
+    values = torch.tensor([[1.0, 2.0], [3.0, 3.0]])
+    (body,) = served.ask(bytearray(saved(values[0]))).bodies
+    assert torch.equal(torch.load(io.BytesIO(body)), values[:1].softmax(1))
+    # One answer for a batch, however large.
+    rows = [bytearray(saved(row)) for row in values]
+    assert served.ask(*rows).failure == (503, "number of batch response mismatched")
+
+
+def test_densenet_handler_with_a_model_file(packaged: Callable[..., Any]) -> None:
+    code = "import torch\nclass Net(torch.nn.Linear):\n    def __init__(self):\n"
+    code += "        super().__init__(2, 2)\n"
+    served = packaged(
+        "densenet_handler",
+        files={"net.py": code, "net.pth": saved(torch.nn.Linear(2, 2).state_dict())},
+        modelFile="net.py",
+        serializedFile="net.pth",
+    )
+    assert len(served.ask(bytearray(saved(torch.ones(2)))).bodies) == 1
+
+
+DALI = """
+class Pipeline:
+    def __init__(self, **options):
+        self.options = options
+    @classmethod
+    def deserialize(cls, **options):
+        return cls(**options)
+    def run(self, source):
+        return (Pictures(source),)
+class Pictures:
+    def __init__(self, files):
+        self.files = files
+    def __len__(self):
+        return len(self.files)
+    def at(self, index):
+        mean = self.files[index].astype("float32").mean()
+        return [[[float(mean)]], [[1.0]], [[0.0]]]
+"""
+
+
+def test_dali_image_classifier(packaged: Callable[..., Any]) -> None:
+    """DALI itself needs a GPU: a module in its place takes the calls."""
+    settings = "{batch_size: 2, num_threads: 1, device_id: 0, seed: 7, pipeline_file: p.dali}"
+    files = {
+        "nvidia/dali/__init__.py": "",
+        "nvidia/dali/pipeline.py": DALI,
+        "p.dali": b"",
+        "config.yaml": f"dali: {settings}\n",
+    }
+    # Where parts of nvidia's packages are installed, theirs would be found before ours.
+    import sys
+
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name == "nvidia"}
+    try:
+        served = packaged("dali_image_classifier", Colours(), files, configFile="config.yaml")
+        handler = served.model.entry_point.__self__
+        assert handler.pipeline.options["batch_size"] == 2
+        assert handler.pipeline.options["filename"].endswith("/p.dali")
+        handler.set_max_result_classes(2)
+        answers = [json.loads(body) for body in served.ask(bytearray(b"ab"), b"zz").bodies]
+        assert [len(answer) for answer in answers] == [2, 2]
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "nvidia"]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+def test_dali_handlers_say_what_they_lack(packaged: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="has no dali config"):
+        packaged("dali_image_classifier", Colours())
+    settings = "dali: {batch_size: 2, num_threads: 1, device_id: 0, seed: 7}\n"
+    with pytest.raises(ModuleNotFoundError, match="pip install nvidia-dali-cuda"):
+        packaged(
+            "dali_image_classifier",
+            Colours(),
+            {"config.yaml": settings},
+            configFile="config.yaml",
+        )

@@ -2,6 +2,7 @@
 
 BUILTIN = (
     "base_handler",
+    "dali_image_classifier",
     "image_classifier",
     "image_segmenter",
     "object_detector",

@@ -5,13 +5,14 @@ Source: TorchServe ``BaseHandler.initialize``; unlike there the configuration is
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
+import os
 from typing import Any
 
 import torch
 
+from tserve_worker import _extras
 from tserve_worker.utils.util import check_valid_pt2_backend
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def compile_model(model: Any, pt2: Any) -> Any:
     registrar = REGISTRARS.get(backend or "")
     try:
         if registrar is not None:
-            importlib.import_module(registrar)
+            _extras.load(registrar)
         compiled = torch.compile(model, **arguments)
     except (ImportError, RuntimeError, TypeError, ValueError) as exc:
         logger.warning("Compiling the model failed, it stays eager: %s", exc)
@@ -72,7 +73,19 @@ def wants_aot_load(config: Any) -> bool:
     return isinstance(export, dict) and bool(export.get("aot_compile"))
 
 
+def is_intel_wanted() -> bool:
+    """Tell whether the server wants Intel's extension and it is there; warn if only the first."""
+    if os.environ.get("TS_IPEX_ENABLE", "false").lower() != "true":
+        return False
+    if importlib.util.find_spec("intel_extension_for_pytorch") is None:
+        logger.warning(
+            "ipex_enable is set, but intel-extension-for-pytorch is not installed; going on without"
+        )
+        return False
+    return True
+
+
 def optimize_for_intel(model: Any) -> Any:
     """Let Intel's extension rewrite a model for its processors."""
-    extension = importlib.import_module("intel_extension_for_pytorch")
+    extension = _extras.load("intel_extension_for_pytorch")
     return extension.optimize(model.to(memory_format=torch.channels_last))

@@ -19,6 +19,7 @@ CONTRACTIONS = {
     "shan't've": "shall not have",
     "she'll've": "she will have",
     "should've": "should have",
+    "sha'n't": "shall not",
     "shouldn't": "should not",
     "that'd've": "that would have",
     "they'd've": "they would have",
@@ -121,9 +122,9 @@ CONTRACTIONS = {
     "i've": "I have",
     "it'd": "it would",
     "it's": "it is",
-    "so's": "so is",
+    "so's": "so as",
     "we'd": "we would",
     "i'd": "I would",
     "i'm": "I am",
 }
-"""Long form by lower-case contraction, the longest first, so that a pattern prefers them."""
+"""Long form by lower-case contraction."""

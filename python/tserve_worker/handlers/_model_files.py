@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from tserve_worker import _extras
 from tserve_worker._modules import import_top_level
+from tserve_worker.handlers import _weights
 from tserve_worker.utils.util import list_classes_from_module
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def choose_device(gpu_id: Any, *, use_xla: bool) -> tuple[str | None, Any]:
     if gpu_id is not None and torch.backends.mps.is_available():
         return "mps", torch.device("mps")
     if use_xla:
-        xla_model = importlib.import_module("torch_xla.core.xla_model")
+        xla_model = _extras.load("torch_xla.core.xla_model")
         return None, xla_model.xla_device()
     return "cpu", torch.device("cpu")
 
@@ -60,10 +62,11 @@ def load_torchscript(path: str, device: Any) -> Any:
     return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
 
 
-def load_eager(model_dir: str, model_file: str, weights: str | None, device: Any) -> Any:
+def load_eager(model_dir: str, model_file: str, weights: str | None, map_location: Any) -> Any:
     """Build the only class of a model file, and load its weights if there are any.
 
     Raises:
+        ModuleNotFoundError: a package is missing for weights in this format.
         RuntimeError: a file is missing, or the weights do not fit.
         ValueError: the file does not have exactly one class.
     """
@@ -77,30 +80,9 @@ def load_eager(model_dir: str, model_file: str, weights: str | None, device: Any
         raise ValueError(f"Expected only one class as model definition. {model_file} has {names}")
     model = classes[0]()
     if weights:
-        model.load_state_dict(torch.load(weights, map_location=device))
+        mapped = _weights.may_be_mapped(model_dir, weights, map_location)
+        _weights.load_weights(model, weights, map_location, mapped=mapped)
     return model
-
-
-def load_exported(path: str, map_location: str | None, device: Any) -> Any:
-    """Load a shared library that ``torch.export`` and AOTInductor made."""
-    if map_location == "cuda":
-        torch.cuda.set_device(device)
-    return torch._export.aot_load(path, map_location or "cpu")
-
-
-def open_onnx(path: str, map_location: str | None) -> Any:
-    """Open an ONNX model in onnxruntime, on CUDA if the worker has it.
-
-    Returns:
-        an ``InferenceSession``, which the handler's own ``inference`` must call.
-    """
-    onnxruntime = importlib.import_module("onnxruntime")
-    providers = ["CPUExecutionProvider"]
-    if map_location == "cuda":
-        providers.insert(0, "CUDAExecutionProvider")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1
-    return onnxruntime.InferenceSession(path, providers=providers, sess_options=options)
 
 
 def explain(path: str) -> str:
@@ -108,7 +90,7 @@ def explain(path: str) -> str:
     name = os.path.basename(path)
     suffix = os.path.splitext(name)[1]
     hints = {
-        ".onnx": "install onnxruntime",
+        ".onnx": "pip install 'tserve[onnx]'",
         ".so": "set pt2: {export: {aot_compile: true}} in the model's configuration file",
     }
     hint = hints.get(suffix, "archive a state dict together with --model-file")

@@ -13,9 +13,10 @@ import time
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from tserve_worker.handler_utils.timer import timed
-from tserve_worker.handlers import _compile, _model_files, _profile
+from tserve_worker.handlers import _compile, _exported, _model_files, _profile
 from tserve_worker.utils.util import load_label_mapping
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,7 @@ PT2_AVAILABLE = _torch_version() >= (2, 0, 0)
 PT230_AVAILABLE = _torch_version() > (2, 2, 2)
 XLA_AVAILABLE = importlib.util.find_spec("torch_xla") is not None
 ONNX_AVAILABLE = importlib.util.find_spec("onnxruntime") is not None
-IPEX_AVAILABLE = (
-    os.environ.get("TS_IPEX_ENABLE", "false").lower() == "true"
-    and importlib.util.find_spec("intel_extension_for_pytorch") is not None
-)
+IPEX_AVAILABLE = _compile.is_intel_wanted()
 
 
 # Abstract without abstract methods, so that subclasses may declare some, as in TorchServe.
@@ -124,6 +122,8 @@ class BaseHandler(abc.ABC):  # noqa: B024
             model = self._load_torchscript_model(path)
             model.eval()
             return model
+        if path.endswith(".pt2"):
+            return self._load_torch_export_package(path)
         if path.endswith(".onnx") and ONNX_AVAILABLE:
             return setup_ort_session(path, self.map_location)
         if path.endswith(".so") and PT230_AVAILABLE and self._is_exported():
@@ -136,7 +136,11 @@ class BaseHandler(abc.ABC):  # noqa: B024
 
     def _load_torch_export_aot_compile(self, model_so_path: str) -> Any:
         """Load what ``torch._export.aot_compile`` made."""
-        return _model_files.load_exported(model_so_path, self.map_location, self.device)
+        return _exported.load_library(model_so_path, self.map_location, self.device)
+
+    def _load_torch_export_package(self, model_pt2_path: str) -> Any:
+        """Load a ``.pt2`` file, of ``torch.export`` or AOTInductor."""
+        return _exported.load_package(model_pt2_path, self.device)
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         """Load TorchScript."""
@@ -151,7 +155,9 @@ class BaseHandler(abc.ABC):  # noqa: B024
             RuntimeError: a file is missing.
             ValueError: the model file does not have exactly one class.
         """
-        return _model_files.load_eager(model_dir, model_file, model_pt_path, self.device)
+        # XLA takes weights from where they were saved; the model is moved afterwards.
+        where = None if XLA_AVAILABLE and self.map_location is None else self.device
+        return _model_files.load_eager(model_dir, model_file, model_pt_path, where)
 
     @timed
     def preprocess(self, data: Any) -> Any:
@@ -171,10 +177,13 @@ class BaseHandler(abc.ABC):  # noqa: B024
         """Call the model without gradients.
 
         Args:
-            data: a tensor, moved to the device if it is not there.
+            data: a tensor, moved to the device if it is not there; for an ONNX model of several
+                inputs tensors in order or by name.
             args: passed on to the model.
             kwargs: passed on to the model.
         """
+        if _exported.is_onnx(self.model):
+            return _exported.run_onnx(self.model, data)
         with torch.inference_mode():
             return self.model(data.to(self.device), *args, **kwargs)
 
@@ -212,6 +221,18 @@ class BaseHandler(abc.ABC):  # noqa: B024
             return self.explain_handle(prepared, data)
         return self.postprocess(self.inference(prepared))
 
+    def _answer_recorded(self, data: Any) -> Any:
+        """Do the same under the names that the profiler's traces show."""
+        with record_function("preprocess"):
+            prepared = self.preprocess(data)
+        if self._is_explain():
+            with record_function("explain"):
+                return self.explain_handle(prepared, data)
+        with record_function("inference"):
+            output = self.inference(prepared)
+        with record_function("postprocess"):
+            return self.postprocess(output)
+
     def _infer_with_profiler(self, data: Any) -> tuple[Any, Any]:
         """Answer a batch under torch's profiler, whose trace TensorBoard shows.
 
@@ -222,7 +243,7 @@ class BaseHandler(abc.ABC):  # noqa: B024
         self.profiler_args = arguments
         manifest = getattr(self, "manifest", None) or self.context.manifest
         with _profile.profiler(arguments, manifest) as profiler:
-            output = self._answer(data)
+            output = self._answer_recorded(data)
         _profile.log_table(profiler)
         return output, profiler
 
@@ -267,6 +288,32 @@ class BaseHandler(abc.ABC):  # noqa: B024
         return self.device
 
 
+def class_number(target: Any) -> Any:
+    """Return the class to explain as a number where a form field has it as text.
+
+    Anything but digits is returned as it is.
+    """
+    if isinstance(target, (bytes, bytearray)):
+        target = bytes(target).decode("utf-8", "replace")
+    return int(target) if isinstance(target, str) and target.isdecimal() else target
+
+
 def setup_ort_session(model_pt_path: str, map_location: str | None) -> Any:
-    """Open an ONNX model; see ``_model_files``."""
-    return _model_files.open_onnx(model_pt_path, map_location)
+    """Open an ONNX model in onnxruntime, on CUDA if ``map_location`` is "cuda"."""
+    return _exported.open_onnx(model_pt_path, map_location)
+
+
+__all__ = [
+    "IPEX_AVAILABLE",
+    "ONNX_AVAILABLE",
+    "PROFILER_AVAILABLE",
+    "PT2_AVAILABLE",
+    "PT230_AVAILABLE",
+    "XLA_AVAILABLE",
+    "BaseHandler",
+    "ProfilerActivity",
+    "class_number",
+    "profile",
+    "record_function",
+    "setup_ort_session",
+]

@@ -5,13 +5,13 @@ Source: TorchServe ``ts/torch_handler/text_classifier.py``.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 
+from tserve_worker import _extras
 from tserve_worker.handler_utils.text_utils import ngrams_iterator
-from tserve_worker.handlers import text_handler
+from tserve_worker.handlers import base_handler, text_handler
 from tserve_worker.utils.util import map_class_to_label
 
 
@@ -75,19 +75,18 @@ class TextClassifier(text_handler.TextHandler):
             ``[{"importances": [...], "words": [...]}]``.
 
         Raises:
-            RuntimeError: captum is not installed.
+            ModuleNotFoundError: captum is not installed.
         """
-        if self.lig is None:
-            raise RuntimeError("explanations of texts need the package captum")
+        attr = _extras.load("captum.attr")
         tokens, words = text_preprocess
-        reference = importlib.import_module("captum.attr").TokenReferenceBase()
+        reference = attr.TokenReferenceBase()
         baseline = reference.generate_reference(tokens.shape[0], device=self.device).squeeze(0)
         attributions = self.lig.attribute(
             tokens,
             baseline,
             additional_forward_args=torch.tensor([0], device=self.device),
             return_convergence_delta=False,
-            target=int(target),
+            target=base_handler.class_number(target),
         )
         importances = self.summarize_attributions(attributions).tolist()
         return [{"importances": importances, "words": self.get_word_token(words)}]

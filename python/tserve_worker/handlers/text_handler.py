@@ -6,8 +6,7 @@ Source: TorchServe ``ts/torch_handler/text_handler.py``.
 from __future__ import annotations
 
 import abc
-import importlib
-import importlib.util
+import functools
 import os
 import re
 import string
@@ -16,13 +15,16 @@ from typing import Any
 
 import torch
 
+from tserve_worker import _extras
 from tserve_worker.handler_utils.text_utils import get_tokenizer
 from tserve_worker.handlers import base_handler
 from tserve_worker.handlers._contractions import CONTRACTIONS
 from tserve_worker.utils.util import CLEANUP_REGEX
 
+# The shorter of two that begin alike goes first, so that "can't've" is "cannotve": vocabularies
+# were made from texts cleaned like that.
 _CONTRACTION = re.compile(
-    "({})".format("|".join(map(re.escape, CONTRACTIONS))), flags=re.IGNORECASE | re.DOTALL
+    "|".join(map(re.escape, sorted(CONTRACTIONS, key=len))), flags=re.IGNORECASE
 )
 
 
@@ -33,7 +35,7 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
         source_vocab: number of each token.
         tokenizer: from a text to its tokens.
         input_text: the text of the running call.
-        lig: captum's layer integrated gradients; None where captum is not installed.
+        lig: captum's layer integrated gradients, made when it is first asked for.
     """
 
     def __init__(self) -> None:
@@ -42,11 +44,10 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
         self.source_vocab: Any = None
         self.tokenizer: Any = get_tokenizer("basic_english")
         self.input_text: Any = None
-        self.lig: Any = None
         self.initialized = None
 
     def initialize(self, context: Any) -> None:
-        """Load model and vocabulary, and prepare to explain.
+        """Load model and vocabulary.
 
         Raises:
             FileNotFoundError: the archive has no vocabulary.
@@ -54,10 +55,17 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
         super().initialize(context)
         self.initialized = False
         self.source_vocab = self.source_vocab or torch.load(self.get_source_vocab_path(context))
-        if importlib.util.find_spec("captum") is not None:
-            attr = importlib.import_module("captum.attr")
-            self.lig = attr.LayerIntegratedGradients(self.model, self.model.embedding)
         self.initialized = True
+
+    @functools.cached_property
+    def lig(self) -> Any:
+        """Return captum's integrated gradients of the model's layer ``embedding``.
+
+        Raises:
+            ModuleNotFoundError: captum is not installed.
+        """
+        attr = _extras.load("captum.attr")
+        return attr.LayerIntegratedGradients(self.model, self.model.embedding)
 
     def get_source_vocab_path(self, ctx: Any) -> str:
         """Return the path of the vocabulary: the manifest's ``sourceVocab``, or its usual name.
@@ -91,11 +99,11 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
         """Drop tags and entities."""
         return CLEANUP_REGEX.sub("", text)
 
-    def _remove_punctuation(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method under the name that handlers override, which is misspelt."""
-        return self._remove_puncutation(*args, **kwargs)
+    def _remove_puncutation(self, *args: Any, **kwargs: Any) -> Any:
+        """Call ``_remove_punctuation``, whose name was misspelt once."""
+        return self._remove_punctuation(*args, **kwargs)
 
-    def _remove_puncutation(self, text: str) -> str:
+    def _remove_punctuation(self, text: str) -> str:
         """Drop ASCII punctuation."""
         return text.translate(str.maketrans("", "", string.punctuation))
 
@@ -118,5 +126,6 @@ class TextHandler(base_handler.BaseHandler, abc.ABC):
             the softmax over the second dimension of two, or the first of three, divided by the
             norm of its sums; same shape.
         """
-        shares = torch.softmax(attributions, dim=1 if attributions.dim() == 2 else 0)
+        # What softmax chose when nobody named a dimension.
+        shares = torch.softmax(attributions, dim=0 if attributions.dim() in (0, 1, 3) else 1)
         return shares / torch.norm(shares.sum(dim=-1))

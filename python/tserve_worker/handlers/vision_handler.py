@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import abc
 import base64
-import importlib
-import importlib.util
+import functools
 import io
 from typing import Any
 
 import torch
 from PIL import Image
 
+from tserve_worker import _extras
 from tserve_worker.handler_utils.timer import timed
 from tserve_worker.handlers import base_handler
 
@@ -25,20 +25,25 @@ class VisionHandler(base_handler.BaseHandler, abc.ABC):
     Attributes:
         image_processing: from a PIL picture to a float tensor, shape (C, H, W); all pictures of
             a batch must get one shape.
-        ig: captum's integrated gradients of the model; None where captum is not installed.
+        ig: captum's integrated gradients of the model, made when it is first asked for.
     """
 
     image_processing: Any
 
     def initialize(self, context: Any) -> None:
-        """Load the model, and prepare to explain it."""
+        """Load the model, and lift Pillow's limit of pixels if the server's is lifted."""
         super().initialize(context)
-        self.ig: Any = None
-        if importlib.util.find_spec("captum") is not None:
-            attr = importlib.import_module("captum.attr")
-            self.ig = attr.IntegratedGradients(self.model)
         if not context.system_properties.get("limit_max_image_pixels", True):
             Image.MAX_IMAGE_PIXELS = None
+
+    @functools.cached_property
+    def ig(self) -> Any:
+        """Return captum's integrated gradients of the model.
+
+        Raises:
+            ModuleNotFoundError: captum is not installed.
+        """
+        return _extras.load("captum.attr").IntegratedGradients(self.model)
 
     @timed
     def preprocess(self, data: Any) -> Any:
@@ -76,8 +81,7 @@ class VisionHandler(base_handler.BaseHandler, abc.ABC):
             nested lists of the shape of ``tensor_data``.
 
         Raises:
-            RuntimeError: captum is not installed.
+            ModuleNotFoundError: captum is not installed.
         """
-        if self.ig is None:
-            raise RuntimeError("explanations of pictures need the package captum")
-        return self.ig.attribute(tensor_data, target=target, n_steps=15).tolist()
+        number = base_handler.class_number(target)
+        return self.ig.attribute(tensor_data, target=number, n_steps=15).tolist()

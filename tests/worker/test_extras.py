@@ -1,0 +1,89 @@
+"""Absent packages: the error says what to install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tserve_worker import _extras
+
+PYTHON = Path(__file__).resolve().parents[2] / "python"
+
+WITHOUT = """
+import sys
+absent = sys.argv[2]
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == absent or name.startswith(absent + "."):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+import ts
+try:
+    __import__(sys.argv[1])
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def error_without(absent: str, module: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT, module, absent],
+        env={**os.environ, "PYTHONPATH": str(PYTHON)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("absent", "module", "extra"),
+    [
+        ("torch", "ts.torch_handler.base_handler", "torch"),
+        ("torch", "ts.torch_handler.image_classifier", "torch"),
+        ("torchvision", "ts.torch_handler.image_classifier", "vision"),
+        ("PIL", "ts.torch_handler.vision_handler", "vision"),
+    ],
+)
+def test_import_says_which_extra_to_install(absent: str, module: str, extra: str) -> None:
+    if absent != "torch":
+        pytest.importorskip("torch")
+    message = error_without(absent, module)
+    assert f"No module named {absent!r}" in message
+    assert message.endswith(f"hint: pip install 'tserve[{extra}]'")
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        ("onnxruntime", "tserve[onnx]"),
+        ("safetensors.torch", "tserve[safetensors]"),
+        ("captum.attr", "tserve[explain]"),
+        ("torch_xla.core.xla_model", "pip install torch-xla"),
+        ("openvino.torch", "pip install openvino"),
+        ("nvidia.dali.pipeline", "pip install nvidia-dali-cuda"),
+    ],
+)
+def test_every_optional_package_has_a_hint(module: str, hint: str) -> None:
+    error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert hint in str(_extras.with_hint(error))
+    assert _extras.with_hint(error).name == module
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    error = ModuleNotFoundError("No module named 'private'", name="private")
+    assert _extras.with_hint(error) is error
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'a_module_of_nobody'$"):
+        _extras.load("a_module_of_nobody")
+
+
+def test_every_extra_exists() -> None:
+    text = (PYTHON.parent / "pyproject.toml").read_text()
+    for extra in _extras.EXTRAS.values():
+        assert f"\n{extra} = [" in text
