@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "content-type"
 
+NO_STEPS = (0, 0, 0)
+"""What a handler says about its steps that has none."""
+
 
 class RequestProcessor:
     """Headers of one request, and status and headers of its answer."""
@@ -105,6 +108,7 @@ class Context:
         self.header_key_sequence_end = _sequence_header("END")
         self._metrics = metrics
         self._request_processor: Any = None
+        self._steps = NO_STEPS
         self._system_properties = {
             "model_dir": model_dir,
             "gpu_id": gpu,
@@ -136,6 +140,15 @@ class Context:
     @metrics.setter
     def metrics(self, metrics: Any) -> None:
         self._metrics = metrics
+
+    def _note_steps(self, preprocess: int, inference: int, postprocess: int) -> None:
+        """Keep how long the steps of the handler took with this batch, in nanoseconds."""
+        self._steps = (preprocess, inference, postprocess)
+
+    def _take_steps(self) -> tuple[int, int, int]:
+        """Return what was noted since the last call."""
+        steps, self._steps = self._steps, NO_STEPS
+        return steps
 
     def get_request_id(self, idx: int = 0) -> str | None:
         """Return the id of a request, which its answer has as ``x-request-id``."""

@@ -67,6 +67,7 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     data = batch.take_data()
     try:
         result = model.entry_point(data, context)
+        batch.handled(*context._take_steps())
         items = channel.encode(result)
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")

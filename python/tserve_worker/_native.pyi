@@ -125,6 +125,17 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of requests."""
 
+    def handled(self, preprocess: int = 0, inference: int = 0, postprocess: int = 0) -> None:
+        """Note that the handler has returned; its time counts from :meth:`take_data`.
+
+        Without it, the time until the reply counts.
+
+        Args:
+            preprocess: Nanoseconds that this step took; 0 is unknown.
+            inference: The same.
+            postprocess: The same.
+        """
+
     def reply(
         self, code: int, message: str, items: Sequence[_Item | None] | None, last: bool = True
     ) -> None:

@@ -29,6 +29,9 @@ class Batch(Protocol):
     def take_data(self) -> list[Row]:
         """Hand over the inputs, one dict per request, once: what the handler gets as ``data``."""
 
+    def handled(self, preprocess: int = 0, inference: int = 0, postprocess: int = 0) -> None:
+        """Note that the handler has returned, and the nanoseconds that its steps took."""
+
     def reply(
         self, code: int, message: str, items: Sequence[Item | None] | None, last: bool = True
     ) -> None:

@@ -32,6 +32,9 @@ class FakeBatch:
     def take_data(self) -> list[dict[str, Any]]:
         return self.data
 
+    def handled(self, preprocess: int = 0, inference: int = 0, postprocess: int = 0) -> None:
+        self.steps = (preprocess, inference, postprocess)
+
     def reply(self, code: int, message: str, items: Any, last: bool = True) -> None:
         if self.limit is not None and items and sum(len(item[0]) for item in items) > self.limit:
             raise OverflowError(f"reply exceeds {self.limit} bytes")

@@ -19,6 +19,9 @@ class Batch:
     def take_data(self) -> Any:
         return self.data
 
+    def handled(self, preprocess: int = 0, inference: int = 0, postprocess: int = 0) -> None:
+        pass
+
     def reply(self, code: int, message: str, items: Any, last: bool = True) -> None:
         bodies = [body if isinstance(body, str) else body.decode() for body, *_ in items or []]
         document = {"code": code, "message": message, "bodies": bodies, "last": last}

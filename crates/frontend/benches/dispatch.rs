@@ -15,7 +15,7 @@ use tserve_frontend::dispatch::{
     ReplySlot,
 };
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
-use tserve_shm::{Arena, ArenaLimits, LinkConfig, Reply, ReplyItem, ReplyItemRef, local};
+use tserve_shm::{Arena, ArenaLimits, LinkConfig, Reply, ReplyItem, ReplyItemRef, ReplyTimes, local};
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 20,
@@ -64,6 +64,7 @@ fn reply(size: u32) -> Reply {
         code: 200,
         message: String::new(),
         is_last: true,
+        times: ReplyTimes::default(),
         items: (0..size).map(item).collect(),
     }
 }

@@ -60,6 +60,7 @@ fn responses(criterion: &mut Criterion) {
             phrase: None,
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Bytes::from(vec![b'x'; length]),
+            stages: None,
         };
         group.throughput(Throughput::Bytes(length as u64));
         group.bench_function(format!("write {length} bytes"), |bencher| {

@@ -11,12 +11,14 @@
 mod arrivals;
 mod attached;
 mod batch;
+mod delivery;
 mod job;
 mod stream;
 
 pub use self::arrivals::{Arrivals, Client, WaitingClient};
 pub use self::attached::{InFlight, LinkEnd};
 pub use self::batch::{Batch, ReplyLimits};
+pub use self::delivery::Delivery;
 pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot};
 pub use self::stream::{Begun, ReplyStream, Room};
 
@@ -31,7 +33,9 @@ use tserve_batcher::{Batcher, Combiner, Policy, PushError, Queued, Take, Taken, 
 use tserve_shm::Submitter;
 
 use self::attached::Attached;
+use self::delivery::Closing;
 use crate::error::Error;
+use crate::telemetry::Release;
 
 /// Most batches a worker may hold, the running one among them.
 pub const LINK_DEPTH: u32 = 16;
@@ -54,13 +58,19 @@ enum Event {
 /// The jobs of the next batch.
 struct Next {
     jobs: Vec<Job>,
+    closing: Closing,
     /// How many of them hold a place in the queue, which is free again as soon as they run.
     places: usize,
 }
 
 impl Next {
-    fn without_places(jobs: Vec<Job>) -> Self {
-        Self { jobs, places: 0 }
+    fn without_places(jobs: Vec<Job>, reason: Release, at: Instant) -> Self {
+        let closing = Closing::new(reason, at, &jobs, Duration::ZERO);
+        Self {
+            jobs,
+            closing,
+            places: 0,
+        }
     }
 }
 
@@ -296,10 +306,11 @@ impl Dispatcher {
         let Some((place, take)) = matching.choose() else {
             return false;
         };
-        let Some(Next { jobs, places }) = self.next_jobs(matching, take) else {
+        let Some(next) = self.next_jobs(matching, take) else {
             return false;
         };
-        let batch = Batch::new(matching.next_batch_id, jobs);
+        let places = next.places;
+        let batch = Batch::closed(matching.next_batch_id, next.jobs, next.closing);
         matching.next_batch_id += 1;
         matching.cursor = place + 1;
         let worker = &mut matching.workers[place];
@@ -325,19 +336,30 @@ impl Dispatcher {
                 take = Take::Anything;
             }
             if let Some(job) = self.solo.pop() {
-                return Some(Next::without_places(vec![job]));
+                return Some(Next::without_places(vec![job], Release::Alone, now));
             }
             let jobs = matching.take_returned(self.batcher.policy().batch_size.get(), now);
             self.count_returned(matching);
             if !jobs.is_empty() {
-                return Some(Next::without_places(jobs));
+                return Some(Next::without_places(jobs, Release::Retried, now));
             }
         }
         match matching.taker.take(now, take) {
-            Taken::Batch(jobs) => Some(Next {
-                places: jobs.len(),
-                jobs,
-            }),
+            Taken::Batch(jobs) => {
+                let policy = self.batcher.policy();
+                let reason = if jobs.len() >= policy.batch_size.get() {
+                    Release::Full
+                } else if take == Take::Anything {
+                    Release::Eager
+                } else {
+                    Release::Delay
+                };
+                Some(Next {
+                    closing: Closing::new(reason, now, &jobs, policy.max_batch_delay),
+                    places: jobs.len(),
+                    jobs,
+                })
+            }
             Taken::Wait(at) => {
                 if take != Take::FullOnly {
                     self.due.set(at);

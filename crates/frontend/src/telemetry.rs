@@ -10,6 +10,7 @@ mod model_log;
 mod queue;
 mod server_log;
 mod sink;
+mod stages;
 mod timestamp;
 mod writer;
 
@@ -22,6 +23,7 @@ use tracing_subscriber::util::TryInitError;
 
 pub use self::access::{AccessLine, AccessLog};
 pub use self::model_log::{ModelLog, Stream};
+pub use self::stages::{Release, Stages};
 pub use self::writer::Guard;
 
 use self::levels::Levels;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,10 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyList, PyString},
 };
-use tserve_shm::{ReplyError, ReplyItemRef, Submission, WorkerLink, wire::RequestView};
+use tserve_shm::{
+    ReplyError, ReplyItemRef, ReplyRef, ReplyTimes, Submission, WorkerLink, monotonic_ns,
+    wire::RequestView,
+};
 
 use crate::{
     errors::{malformed, reply_failed},
@@ -43,6 +46,35 @@ pub(crate) struct Batch {
     headers: Py<PyList>,
     /// One dict of inputs per request; empty once taken.
     data: Mutex<Option<Py<PyList>>>,
+    clock: HandlerClock,
+}
+
+/// When the handler ran; nanoseconds, zero is not yet.
+#[derive(Debug, Default)]
+struct HandlerClock {
+    taken_at: u64,
+    started_at: AtomicU64,
+    ended_at: AtomicU64,
+    steps: [AtomicU64; 3],
+}
+
+impl HandlerClock {
+    /// What it says now; a handler that has not ended has run until now.
+    fn times(&self) -> ReplyTimes {
+        let end = match self.ended_at.load(Ordering::Relaxed) {
+            0 => monotonic_ns(),
+            end => end,
+        };
+        let handler_ns = match self.started_at.load(Ordering::Relaxed) {
+            0 => 0,
+            start => end.saturating_sub(start),
+        };
+        ReplyTimes {
+            taken_at_ns: self.taken_at,
+            handler_ns,
+            steps_ns: self.steps.each_ref().map(|it| it.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 impl Batch {
@@ -53,6 +85,10 @@ impl Batch {
         decoder: &Decoder,
         submission: &Submission,
     ) -> PyResult<Self> {
+        let clock = HandlerClock {
+            taken_at: monotonic_ns(),
+            ..HandlerClock::default()
+        };
         let ids = PyDict::new(py);
         let headers = PyList::empty(py);
         let data = PyList::empty(py);
@@ -70,6 +106,7 @@ impl Batch {
             ids: ids.unbind(),
             headers: headers.unbind(),
             data: Mutex::new(Some(data.unbind())),
+            clock,
         })
     }
 }
@@ -82,9 +119,22 @@ impl Batch {
 
     /// Hand the inputs over, so that they live no longer than the handler wants them.
     fn take_data(&self) -> PyResult<Py<PyList>> {
+        self.clock
+            .started_at
+            .store(monotonic_ns(), Ordering::Relaxed);
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         data.take()
             .ok_or_else(|| PyRuntimeError::new_err("the inputs were taken already"))
+    }
+
+    /// Note that the handler has returned, and how long its steps took.
+    #[pyo3(signature = (preprocess=0, inference=0, postprocess=0))]
+    fn handled(&self, preprocess: u64, inference: u64, postprocess: u64) {
+        self.clock.ended_at.store(monotonic_ns(), Ordering::Relaxed);
+        let steps = [preprocess, inference, postprocess];
+        for (place, step) in self.clock.steps.iter().zip(steps) {
+            place.store(step, Ordering::Relaxed);
+        }
     }
 
     /// Send the answers, or with `last=False` some of them.
@@ -153,16 +203,15 @@ impl Batch {
         items: &[ReplyItemRef<'_>],
         last: bool,
     ) -> PyResult<()> {
-        let try_for = |timeout: Duration| {
-            self.link.reply_within(
-                Some(timeout),
-                self.submission_id,
-                code,
-                message,
-                last,
-                items,
-            )
+        let frame = ReplyRef {
+            batch_id: self.submission_id,
+            code,
+            message,
+            is_last: last,
+            times: self.clock.times(),
+            items,
         };
+        let try_for = |timeout: Duration| self.link.send(Some(timeout), &frame);
         let payload_bytes: usize = items.iter().map(|item| item.body.len()).sum();
         if payload_bytes <= ATTACHED_COPY_BYTES {
             match try_for(Duration::ZERO) {

@@ -46,6 +46,8 @@
 )]
 
 mod arena;
+#[cfg(not(any(loom, miri)))]
+mod clock;
 mod error;
 #[cfg(not(any(loom, miri)))]
 mod inherit;
@@ -71,12 +73,13 @@ pub use self::{
     error::{AllocateError, Corrupt, OpenError, ReceiveError, ReplyError, SubmitError},
     layout::LinkConfig,
     server::{Completion, Completions, JobRef, Submitter},
-    wire::{Reply, ReplyItem, ReplyItemRef},
+    wire::{Reply, ReplyItem, ReplyItemRef, ReplyRef, ReplyTimes},
     worker::{Submission, WorkerLink},
 };
 #[cfg(not(any(loom, miri)))]
 pub use self::{
     inherit::{adopt_fd, duplicate_fd},
+    clock::monotonic_ns,
     server::{WorkerFds, create_link},
     watch::{ORDERLY_EXIT, watch_server},
 };

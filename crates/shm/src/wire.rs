@@ -9,7 +9,8 @@
 //!          per input:  name_len u32 | type_len u32 | kind u32 | a u64 | b u64 | name | type | bytes
 //!            kind 0: the value follows inline, a = its length, b = 0
 //!            kind 1: the value lies in the arena, a = offset, b = length
-//! reply    batch_id u64 | code u32 | flags u32 (1 = last) | message_len u32 | items u32 | message
+//! reply    batch_id u64 | code u32 | flags u32 (1 = last) | message_len u32 | items u32
+//!          taken_at u64 | handler u64 | preprocess u64 | inference u64 | postprocess u64 (ns) | message
 //!          per item: index u32 | status u32 | phrase_len u32 (MAX = none) | headers u32 | body_len u64
 //!                    phrase | headers as above | body
 //! ```
@@ -18,14 +19,14 @@ mod cursor;
 mod reply;
 mod request;
 
-pub use reply::{Reply, ReplyItem, ReplyItemRef};
+pub use reply::{Reply, ReplyItem, ReplyItemRef, ReplyRef, ReplyTimes};
 pub use request::{InputRef, RequestView, ValueRef, request_len, write_request};
 
 pub(crate) use cursor::Sink;
-pub(crate) use reply::{ReplyRef, parse_reply, reply_len, write_reply};
+pub(crate) use reply::{parse_reply, reply_len, write_reply};
 
 /// Version of the link's and the records' layout; both ends must have the same.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// A record that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

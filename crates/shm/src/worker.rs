@@ -15,7 +15,7 @@ use crate::{
     sync::{Mutex, Ordering, fence, lock},
     wake::{Wait, Wakes},
     wire::{
-        Malformed, ReplyItemRef, ReplyRef, RequestView, Sink, ValueRef, reply_len, write_reply,
+        Malformed, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, Sink, ValueRef, reply_len, write_reply,
     },
 };
 
@@ -178,9 +178,20 @@ impl WorkerLink {
             code,
             message,
             is_last,
+            times: ReplyTimes::default(),
             items,
         };
-        let len = reply_len(&frame);
+        self.send(timeout, &frame)
+    }
+
+    /// As [`reply_within`](Self::reply_within), with everything that a frame can say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply_within`](Self::reply_within).
+    pub fn send(&self, timeout: Option<Duration>, frame: &ReplyRef<'_>) -> Result<(), ReplyError> {
+        let (batch_id, is_last) = (frame.batch_id, frame.is_last);
+        let len = reply_len(frame);
         let limit_bytes = self.memory.geometry.reply_bytes;
         if len > limit_bytes {
             return Err(ReplyError::TooLarge {
@@ -209,7 +220,7 @@ impl WorkerLink {
             memory: &self.memory,
             offset,
         };
-        write_reply(&mut sink, &frame);
+        write_reply(&mut sink, frame);
         self.publish(&mut replies, offset, len);
         Ok(())
     }

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use tserve_shm::{JobRef, Reply, ReplyItem};
 
 use super::Job;
+use super::delivery::{Closing, Delivery};
 use super::stream::Room;
 use crate::error::Error;
 use crate::service::InferenceReply;
+use crate::telemetry::{Release, Stages};
 
 /// Parts up to this size do not keep the frame that they came in.
 const SMALL_PART: usize = 4096;
@@ -26,17 +28,34 @@ pub struct Batch {
     /// Unique within the model version.
     pub id: u64,
     jobs: Vec<Job>,
+    closing: Closing,
 }
 
 impl Batch {
-    /// The jobs of a batch, in their order on the link.
+    /// The jobs of a batch that is closed now, in their order on the link.
     pub fn new(id: u64, jobs: Vec<Job>) -> Self {
-        Self { id, jobs }
+        let closing = Closing::new(Release::Full, Instant::now(), &jobs, Duration::ZERO);
+        Self::closed(id, jobs, closing)
+    }
+
+    pub(super) fn closed(id: u64, jobs: Vec<Job>, closing: Closing) -> Self {
+        Self { id, jobs, closing }
     }
 
     /// Number of jobs.
     pub fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Why it was closed.
+    pub fn release(&self) -> Release {
+        self.closing.reason
+    }
+
+    /// Where the time of each of its jobs went.
+    pub fn stages(&self, delivery: &Delivery) -> impl Iterator<Item = Stages> {
+        let jobs = self.jobs.iter();
+        jobs.filter_map(|job| delivery.stages(&self.closing, job.arrived, self.jobs.len()))
     }
 
     /// Whether it holds no job.
@@ -55,7 +74,9 @@ impl Batch {
 
     /// Passes the parts of an intermediate reply on to the clients; a part that is too large ends
     /// its own stream only.
-    pub fn pass_on(&mut self, reply: Reply, limits: ReplyLimits) {
+    pub fn pass_on(&mut self, reply: Reply, delivery: impl Into<Delivery>) {
+        let delivery = delivery.into();
+        let limits = delivery.limits;
         if reply.code != 200 {
             let error = failure(reply);
             for job in &mut self.jobs {
@@ -66,12 +87,14 @@ impl Batch {
         // A slice keeps the whole frame alive, and a client that reads slowly must not keep what was
         // meant for its neighbours.
         let is_shared = reply.items.len() > 1;
+        let size = self.jobs.len();
         for item in reply.items {
             // A place outside the batch is a worker's mistake that concerns nobody else.
             let Some(job) = self.jobs.get_mut(item.index as usize) else {
                 continue;
             };
-            let (head, body) = split_item(item);
+            let stages = delivery.stages(&self.closing, job.arrived, size);
+            let (head, body) = split_item(item, stages);
             match check_size(body.len(), limits.max_response_size) {
                 Ok(()) if is_shared || body.len() <= SMALL_PART => {
                     let body = Bytes::copy_from_slice(&body);
@@ -109,13 +132,18 @@ impl Batch {
     }
 
     /// Answers every job from the worker's last reply: each exactly once, whatever the reply says.
-    pub fn answer(self, reply: Reply, limits: ReplyLimits) {
+    pub fn answer(self, reply: Reply, delivery: impl Into<Delivery>) {
+        let delivery = delivery.into();
+        let limits = delivery.limits;
+        let (closing, size) = (self.closing, self.jobs.len());
+        let stages = |job: &Job| delivery.stages(&closing, job.arrived, size);
         if reply.code != 200 {
             return self.fail(&failure(reply));
         }
         if is_in_order(&reply.items, self.jobs.len()) {
             for (job, item) in self.jobs.into_iter().zip(reply.items) {
-                job.answer(finish(Some(item), limits));
+                let stages = stages(&job);
+                job.answer(finish(Some(item), limits, stages));
             }
             return;
         }
@@ -129,7 +157,8 @@ impl Batch {
             }
         }
         for (job, item) in self.jobs.into_iter().zip(answers) {
-            job.answer(finish(item, limits));
+            let stages = stages(&job);
+            job.answer(finish(item, limits, stages));
         }
     }
 
@@ -156,17 +185,21 @@ fn is_in_order(items: &[ReplyItem], jobs: usize) -> bool {
 }
 
 /// Checks the last, or only, answer to one request.
-fn finish(item: Option<ReplyItem>, limits: ReplyLimits) -> Result<InferenceReply, Error> {
+fn finish(
+    item: Option<ReplyItem>,
+    limits: ReplyLimits,
+    stages: Option<Stages>,
+) -> Result<InferenceReply, Error> {
     let item = item.ok_or_else(|| Error::Worker {
         status: 500,
         message: "The worker answered its batch without an answer for this request.".to_owned(),
     })?;
-    let (head, body) = split_item(item);
+    let (head, body) = split_item(item, stages);
     check_size(body.len(), limits.max_response_size)?;
     Ok(InferenceReply { body, ..head })
 }
 
-fn split_item(item: ReplyItem) -> (InferenceReply, Bytes) {
+fn split_item(item: ReplyItem, stages: Option<Stages>) -> (InferenceReply, Bytes) {
     let status = u16::try_from(item.status)
         .ok()
         .filter(|status| (100..=999).contains(status));
@@ -175,6 +208,7 @@ fn split_item(item: ReplyItem) -> (InferenceReply, Bytes) {
         phrase: item.phrase,
         headers: item.headers,
         body: Bytes::new(),
+        stages,
     };
     (head, item.body)
 }

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 
 use crate::error::Error;
 use crate::service::InferenceReply;
+use crate::telemetry::Stages;
 
 /// Bytes of parts that may wait for one client; the last one may reach beyond it.
 const WINDOW: usize = 256 * 1024;
@@ -40,6 +41,8 @@ pub struct ReplyStream {
     pub phrase: Option<String>,
     /// Response headers set by the handler before its first part.
     pub headers: Vec<(String, String)>,
+    /// Where the time until the first part went.
+    pub stages: Option<Stages>,
     parts: mpsc::UnboundedReceiver<Part>,
     window: Arc<Window>,
     expiry: Option<Expiry>,
@@ -91,6 +94,7 @@ pub(super) fn open(head: InferenceReply, max_response_size: u64) -> (PartSender,
         status: head.status,
         phrase: head.phrase,
         headers: head.headers,
+        stages: head.stages,
         parts: receiver,
         window: Arc::clone(&window),
         expiry: None,
@@ -165,6 +169,7 @@ impl ReplyStream {
             phrase: self.phrase.take(),
             headers: std::mem::take(&mut self.headers),
             body: body.into(),
+            stages: self.stages,
         })
     }
 

@@ -80,6 +80,7 @@ impl Drop for Account {
             protocol: "HTTP/2.0",
             status: self.code as u16,
             elapsed: self.started.elapsed(),
+            stages: None,
         });
     }
 }

@@ -31,7 +31,7 @@ use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
 use crate::ingress::Reset;
 use crate::service::{Begun, Client, PendingReply};
-use crate::telemetry::AccessLine;
+use crate::telemetry::{AccessLine, Stages};
 
 /// Memory for bodies and replies that is kept between requests.
 const KEPT_MEMORY: usize = 64 * 1024;
@@ -121,6 +121,8 @@ impl From<WireError> for End {
 struct Exchange {
     id: [u8; Hyphenated::LENGTH],
     started: Instant,
+    /// Where the time went, once a worker has answered.
+    stages: Option<Stages>,
 }
 
 impl Exchange {
@@ -130,6 +132,7 @@ impl Exchange {
         Self {
             id,
             started: Instant::now(),
+            stages: None,
         }
     }
 
@@ -158,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
                 .map_err(Failure::from),
             Err(failure) => Err(failure),
         };
-        let exchange = Exchange::new();
+        let mut exchange = Exchange::new();
         if let Err(failure) = parsed {
             return self.fail(failure, &exchange, None).await;
         }
@@ -202,8 +205,12 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             Ok(Answer::Reply(pending)) => {
                 self.flush().await?;
                 match self.await_reply(pending).await? {
-                    Ok(Begun::Whole(reply)) => Some(Response::reply(reply)),
+                    Ok(Begun::Whole(reply)) => {
+                        exchange.stages = reply.stages;
+                        Some(Response::reply(reply))
+                    }
                     Ok(Begun::Stream(stream)) => {
+                        exchange.stages = stream.stages;
                         self.send_stream(*stream, &exchange, has_head).await?;
                         None
                     }
@@ -401,6 +408,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             protocol,
             status,
             elapsed: exchange.started.elapsed(),
+            stages: exchange.stages,
         });
     }
 }

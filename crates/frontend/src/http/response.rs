@@ -121,6 +121,7 @@ impl Response {
             phrase: stream.phrase.take(),
             headers: std::mem::take(&mut stream.headers),
             body: Bytes::new(),
+            stages: stream.stages,
         });
         if as_events && response.content_type.is_none() {
             let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");

@@ -15,6 +15,7 @@ use crate::dispatch::{
     Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, WaitingClient,
 };
 use crate::error::Error;
+use crate::telemetry::Stages;
 
 /// One named input of a request.
 #[derive(Debug, Clone)]
@@ -78,6 +79,8 @@ pub struct InferenceReply {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Bytes,
+    /// Where the time went, as far as a worker had a part in it.
+    pub stages: Option<Stages>,
 }
 
 /// An admitted request. Await [`PendingReply::begin`] or [`PendingReply::wait`]; dropping it cancels

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Queue, prefix, with_thread_name};
+use super::{Queue, Stages, prefix, with_thread_name};
 
 /// Name of the logger.
 const LOGGER: &str = "ACCESS_LOG";
@@ -20,6 +20,8 @@ pub struct AccessLine<'a> {
     pub protocol: &'a str,
     pub status: u16,
     pub elapsed: Duration,
+    /// Where the time went, if a worker had a part in it; not part of the line.
+    pub stages: Option<Stages>,
 }
 
 /// The access log. Writing never blocks the caller; lines that the disk cannot take are counted.
@@ -89,6 +91,7 @@ mod tests {
             protocol: "HTTP/1.1",
             status: 200,
             elapsed: Duration::from_micros(12_900),
+            stages: None,
         });
         let line = queue.receive().unwrap();
         let text = String::from_utf8(line.clone()).unwrap();

@@ -30,6 +30,7 @@ fn answered(uri: &str) -> AccessLine<'_> {
         protocol: "HTTP/1.1",
         status: 200,
         elapsed: Duration::from_millis(3),
+        stages: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -15,7 +15,7 @@ use super::control::Control;
 use super::failure::LastFailure;
 use super::memory;
 use super::process::kill_group;
-use crate::dispatch::{Batch, InFlight, ReplyLimits, Room};
+use crate::dispatch::{Batch, Delivery, InFlight, ReplyLimits, Room};
 
 /// How long a worker that was told to end may take before it is killed.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
@@ -35,6 +35,10 @@ pub(super) struct Life {
     pub(super) in_flight: Arc<InFlight>,
     /// The batch whose reply arrives in parts at the moment.
     pub(super) current: Option<Batch>,
+    /// Id of the worker.
+    pub(super) worker: u64,
+    /// When its last batch was answered.
+    pub(super) free_since: Option<Instant>,
 }
 
 /// The wake-ups of a worker, as something to await.
@@ -106,12 +110,15 @@ impl Life {
             self.current = Some(batch);
             return Err("an answer out of order".to_owned());
         }
+        let times = completion.reply.times;
+        let delivery = Delivery::now(limits, self.worker, times, self.free_since);
         if completion.reply.is_last {
-            batch.answer(completion.reply, limits);
+            batch.answer(completion.reply, delivery);
             self.in_flight.finish();
+            self.free_since = delivery.collected();
             return Ok(true);
         }
-        batch.pass_on(completion.reply, limits);
+        batch.pass_on(completion.reply, delivery);
         if !batch.is_awaited() {
             self.completions.abandon(batch.id);
         }

@@ -192,6 +192,8 @@ impl Supervisor {
             completions,
             in_flight: InFlight::new(),
             current: None,
+            worker: self.status.id,
+            free_since: None,
         };
         Ok((life, submitter))
     }

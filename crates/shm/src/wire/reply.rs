@@ -9,7 +9,7 @@ use super::{
     cursor::{Cursor, Sink},
 };
 
-const FIXED_BYTES: u64 = 24;
+const FIXED_BYTES: u64 = 64;
 const ITEM_BYTES: u64 = 24;
 const HEADER_BYTES: u64 = 8;
 const FLAG_LAST: u32 = 1;
@@ -24,8 +24,21 @@ pub struct Reply {
     pub message: String,
     /// No more frames follow for this batch.
     pub is_last: bool,
+    /// What the worker says about its time.
+    pub times: ReplyTimes,
     /// One per request that this frame answers.
     pub items: Vec<ReplyItem>,
+}
+
+/// Where a worker's time with a batch went, as it says itself; zero is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplyTimes {
+    /// When it took the batch, as [`monotonic_ns`](crate::monotonic_ns) told it.
+    pub taken_at_ns: u64,
+    /// How long the handler has run.
+    pub handler_ns: u64,
+    /// How long the steps of the handler took, if it has such: preprocess, inference, postprocess.
+    pub steps_ns: [u64; 3],
 }
 
 /// The answer to one request of a batch.
@@ -60,12 +73,19 @@ pub struct ReplyItemRef<'a> {
 
 /// One frame, as the worker hands it over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReplyRef<'a> {
-    pub(crate) batch_id: u64,
-    pub(crate) code: u32,
-    pub(crate) message: &'a str,
-    pub(crate) is_last: bool,
-    pub(crate) items: &'a [ReplyItemRef<'a>],
+pub struct ReplyRef<'a> {
+    /// As in the submission.
+    pub batch_id: u64,
+    /// 200, or the code of the failure that befell the whole batch.
+    pub code: u32,
+    /// What there is to say about `code`.
+    pub message: &'a str,
+    /// Whether the batch is answered with this.
+    pub is_last: bool,
+    /// Where the time went.
+    pub times: ReplyTimes,
+    /// Answers to requests of the batch.
+    pub items: &'a [ReplyItemRef<'a>],
 }
 
 /// Bytes that a frame takes.
@@ -93,6 +113,11 @@ pub(crate) fn write_reply(sink: &mut impl Sink, reply: &ReplyRef<'_>) {
     sink.put_u32(if reply.is_last { FLAG_LAST } else { 0 });
     sink.put_len(reply.message.len());
     sink.put_len(reply.items.len());
+    sink.put_u64(reply.times.taken_at_ns);
+    sink.put_u64(reply.times.handler_ns);
+    for step in reply.times.steps_ns {
+        sink.put_u64(step);
+    }
     sink.put(reply.message.as_bytes());
     for item in reply.items {
         sink.put_u32(item.index);
@@ -117,6 +142,11 @@ pub(crate) fn parse_reply(mut frame: Bytes) -> Result<(u64, Reply), Malformed> {
     let batch_id = cursor.u64()?;
     let (code, flags) = (cursor.u32()?, cursor.u32()?);
     let (message_len, item_count) = (cursor.u32()?, cursor.u32()?);
+    let times = ReplyTimes {
+        taken_at_ns: cursor.u64()?,
+        handler_ns: cursor.u64()?,
+        steps_ns: [cursor.u64()?, cursor.u64()?, cursor.u64()?],
+    };
     if flags & !FLAG_LAST != 0 {
         return Err(Malformed("a reply has unknown flags"));
     }
@@ -145,6 +175,7 @@ pub(crate) fn parse_reply(mut frame: Bytes) -> Result<(u64, Reply), Malformed> {
         code,
         message,
         is_last: flags == FLAG_LAST,
+        times,
         items,
     };
     Ok((batch_id, reply))

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    InputRef, Reply, ReplyItem, ReplyItemRef, ReplyRef, RequestView, RequestWriter, Sink, ValueRef,
+    InputRef, Reply, ReplyItem, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, RequestWriter, Sink, ValueRef,
     parse_reply, reply_len, write_reply,
 };
 
@@ -64,11 +64,18 @@ fn reply() -> impl Strategy<Value = Reply> {
         headers,
         body,
     });
-    (any::<u32>(), ".{0,20}", any::<bool>(), vec(item, 0..5)).prop_map(
-        |(code, message, is_last, items)| Reply {
+    let times = any::<[u64; 5]>().prop_map(|[taken_at_ns, handler_ns, steps_ns @ ..]| ReplyTimes {
+        taken_at_ns,
+        handler_ns,
+        steps_ns,
+    });
+    let items = vec(item, 0..5);
+    (any::<u32>(), ".{0,20}", any::<bool>(), times, items).prop_map(
+        |(code, message, is_last, times, items)| Reply {
             code,
             message,
             is_last,
+            times,
             items,
         },
     )
@@ -97,6 +104,7 @@ fn encoded(batch_id: u64, reply: &Reply) -> Vec<u8> {
         code: reply.code,
         message: &reply.message,
         is_last: reply.is_last,
+        times: reply.times,
         items: &items,
     };
     let mut sink = Collected(Vec::new());

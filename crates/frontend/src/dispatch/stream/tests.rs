@@ -17,6 +17,7 @@ fn head() -> InferenceReply {
         phrase: Some("Begun".to_owned()),
         headers: vec![("a".to_owned(), "b".to_owned())],
         body: Bytes::new(),
+        stages: None,
     }
 }
 
@@ -32,6 +33,7 @@ fn frame(is_last: bool, bodies: &[(u32, &str)]) -> Reply {
         code: 200,
         message: String::new(),
         is_last,
+        times: tserve_shm::ReplyTimes::default(),
         items: bodies.iter().map(item).collect(),
     }
 }

@@ -15,6 +15,7 @@ fn reply(status: u16, headers: &[(&str, &str)]) -> InferenceReply {
         phrase: None,
         headers: headers.iter().map(own).collect(),
         body: Bytes::from_static(b"noop"),
+        stages: None,
     }
 }
 
