@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -100,6 +101,11 @@ class Control:
     def loaded(self) -> None:
         """Say that the handler is ready for requests."""
         self.send("loaded")
+
+    def metrics(self, lines: list[str]) -> None:
+        """Report values of metrics; without effect once the server is gone."""
+        with contextlib.suppress(OSError):
+            self.send("metrics", lines=lines)
 
     def failed(self, error: BaseException, model_dir: str) -> None:
         """Say why the handler could not be loaded, with the line of the user's code."""

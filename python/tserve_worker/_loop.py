@@ -12,6 +12,7 @@ from tserve_worker._context import RequestProcessor
 from tserve_worker._loader import LoadedModel, load_model
 from tserve_worker._reply import ReplyChannel
 from tserve_worker.errors import ClientGoneError, InvalidReplyError, PredictionException
+from tserve_worker.metrics import _outlet
 
 if TYPE_CHECKING:
     from tserve_worker._control import Control, LoadRequest
@@ -27,6 +28,8 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
         the model, or None after a failure, which ends the worker.
     """
     logger.info("model_name: %s, batchSize: %d", request.model_name, request.batch_size)
+    _outlet.install(_outlet.Outlet(control.metrics))
+    _outlet.gather()
     try:
         model = load_model(request)
     except BaseException as exc:
@@ -37,6 +40,7 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
         return None
     # What exists by now stays: the collector need not look through all of torch again and again.
     gc.freeze()
+    _outlet.flush()
     control.loaded()
     return model
 
@@ -45,7 +49,9 @@ def run(link: Link, model: LoadedModel) -> None:
     """Serve batches until the server closes the link."""
     try:
         while (batch := link.recv()) is not None:
+            _outlet.gather()
             answer(batch, model)
+            _outlet.flush()
     except ConnectionError as exc:
         # A handler's own never gets this far: the link was closed before the answer was sent.
         logger.warning("answer not sent: %s", exc)

@@ -152,6 +152,13 @@ impl<J: Queued> Taker<J> {
         taken
     }
 
+    /// When the oldest job that waits arrived; jobs that are not live at `now` are dropped as in [`take`](Self::take).
+    pub fn oldest(&mut self, now: Instant) -> Option<Instant> {
+        self.stage(now);
+        self.publish_staged();
+        self.staged.front().map(Queued::arrived)
+    }
+
     /// Takes everything that waits, live or not, in order, and frees its places.
     ///
     /// After [`Batcher::close`] this is every job whose push succeeded and that was not taken before; it may then have

@@ -15,7 +15,9 @@ use tserve_frontend::dispatch::{
     ReplySlot,
 };
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
-use tserve_shm::{Arena, ArenaLimits, LinkConfig, Reply, ReplyItem, ReplyItemRef, ReplyTimes, local};
+use tserve_shm::{
+    Arena, ArenaLimits, LinkConfig, Reply, ReplyItem, ReplyItemRef, ReplyTimes, local,
+};
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 20,

@@ -363,6 +363,18 @@ pub struct Config {
     pub metrics_mode: MetricsMode,
     /// Metric definitions, passed to workers.
     pub metrics_config: Option<PathBuf>,
+    /// Whether handlers may report metrics that no definition names.
+    pub model_metrics_auto_detect: bool,
+    /// Whether figures of the machine are left out.
+    pub disable_system_metrics: bool,
+    /// How often figures of the machine are taken.
+    pub metric_time_interval: Duration,
+    /// Arguments of the interpreter that takes them instead of the server.
+    pub system_metrics_cmd: Option<String>,
+    /// Whether `/metrics` shows the metrics of tserve too.
+    pub extended_metrics: bool,
+    /// Whether predictions are answered with a header that says where the time went.
+    pub server_timing: bool,
     /// What `/ping` means.
     pub ping_semantics: PingSemantics,
     /// Whose contract it follows.

@@ -24,7 +24,7 @@ pub use self::stream::{Begun, ReplyStream, Room};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
@@ -103,6 +103,11 @@ pub struct Dispatcher {
     returned: AtomicUsize,
     /// Workers with nothing in flight, as of the last match; a hint for job tickets.
     idle_workers: AtomicUsize,
+    /// Whether somebody wants to know `oldest`.
+    wants_oldest: AtomicBool,
+    /// Nanoseconds after the epoch of `due` at which the oldest waiting job arrived; `u64::MAX`
+    /// when none waits. As of when it was last asked for.
+    oldest: AtomicU64,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -142,6 +147,8 @@ impl Dispatcher {
             on_links: AtomicUsize::new(0),
             returned: AtomicUsize::new(0),
             idle_workers: AtomicUsize::new(0),
+            wants_oldest: AtomicBool::new(false),
+            oldest: AtomicU64::new(u64::MAX),
         });
         if policy.batch_size.get() > 1 {
             tokio::spawn(DueTime::watch(Arc::downgrade(&dispatcher)));
@@ -226,6 +233,22 @@ impl Dispatcher {
             + self.solo.len()
     }
 
+    /// How long the oldest job that waits in the queue has waited; `None` when none does.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        self.wants_oldest.store(true, Ordering::Relaxed);
+        // Another thread that is matching may answer a moment later: then this is the last answer.
+        self.pump();
+        match self.oldest.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            nanos => Some(
+                self.due
+                    .epoch
+                    .elapsed()
+                    .saturating_sub(Duration::from_nanos(nanos)),
+            ),
+        }
+    }
+
     /// Places in the queue.
     pub fn capacity(&self) -> usize {
         self.batcher.capacity()
@@ -257,6 +280,16 @@ impl Dispatcher {
             .filter(|worker| worker.is_idle())
             .count();
         self.idle_workers.store(idle, Ordering::Relaxed);
+        if self.wants_oldest.load(Ordering::Relaxed) {
+            self.wants_oldest.store(false, Ordering::Relaxed);
+            let returned = matching.returned.front().map(|job| job.arrived);
+            let oldest = returned.or_else(|| matching.taker.oldest(Instant::now()));
+            let nanos = oldest.map_or(u64::MAX, |at| {
+                let nanos = at.saturating_duration_since(self.due.epoch).as_nanos();
+                u64::try_from(nanos).unwrap_or(u64::MAX - 1)
+            });
+            self.oldest.store(nanos, Ordering::Relaxed);
+        }
     }
 
     fn apply_events(&self, matching: &mut Matching) {

@@ -23,11 +23,13 @@ mod inference;
 mod limits;
 mod listener;
 mod management;
+mod metrics;
 mod multipart;
 mod platform;
 mod response;
 mod routes;
 mod target;
+mod timing;
 mod wire;
 
 pub use self::limits::Limits;

@@ -83,6 +83,7 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         tokens,
     );
     services.set_open(false);
+    services.metrics.start();
     let (stop, stopping) = watch::channel(false);
     let (rest, grpc) = (
         listeners.serve(services.clone(), stopping.clone()),

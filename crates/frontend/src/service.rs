@@ -6,6 +6,7 @@
 mod health;
 mod inference;
 mod management;
+mod metrics;
 mod platform;
 mod served;
 mod snapshot;
@@ -20,6 +21,7 @@ pub use self::management::{
     DescribeRequest, Description, ManagementService, ModelList, RegisterRequest, ScaleRequest,
     StatusReply,
 };
+pub use self::metrics::MetricsService;
 pub use self::platform::ExecutionParameters;
 pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
@@ -47,6 +49,8 @@ pub struct Services {
     pub management: ManagementService,
     /// Liveness and health.
     pub health: HealthService,
+    /// Pages of metrics.
+    pub metrics: MetricsService,
     /// Who may.
     pub tokens: TokenService,
     /// The effective configuration.
@@ -75,6 +79,7 @@ impl Services {
             inference: InferenceService::new(Arc::clone(&state)),
             management: ManagementService::new(Arc::clone(&state)),
             health: HealthService::new(Arc::clone(&state)),
+            metrics: MetricsService::new(Arc::clone(&state)),
             tokens,
             config,
             telemetry,

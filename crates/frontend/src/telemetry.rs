@@ -6,6 +6,7 @@
 
 mod access;
 mod levels;
+mod metrics;
 mod model_log;
 mod queue;
 mod server_log;
@@ -22,6 +23,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::TryInitError;
 
 pub use self::access::{AccessLine, AccessLog};
+pub use self::metrics::{
+    Loss, Metrics, ModelFigures, ModelMetrics, Outcome, Page, WorkerFigures, run as run_metrics,
+};
 pub use self::model_log::{ModelLog, Stream};
 pub use self::stages::{Release, Stages};
 pub use self::writer::Guard;
@@ -45,6 +49,8 @@ pub struct Telemetry {
     pub access: Arc<AccessLog>,
     /// `model_log.log`.
     pub model: Arc<ModelLog>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why there are no logs.
@@ -86,13 +92,16 @@ impl Telemetry {
         };
         let bell = Arc::new(Bell::default());
         let queues = Queues::new(&bell, LINES, BYTES);
-        let telemetry = Self::over(&queues, levels);
+        let mut telemetry = Self::over(&queues, levels);
+        let logs = [&queues.server_metrics, &queues.model_metrics].map(Arc::clone);
+        let (metrics, problem) = Metrics::new(config, Some(logs));
+        telemetry.metrics = Arc::new(metrics);
         let server_log = server_log::layer(Arc::clone(&queues.server));
         let (guard, problems) = writer::spawn(&folders, queues, bell, io::stdout())?;
         let subscriber = tracing_subscriber::registry().with(filter).with(server_log);
         tracing_subscriber::util::SubscriberInitExt::try_init(subscriber)?;
         server_log::include_panics();
-        for note in notes.iter().chain(&problems) {
+        for note in notes.iter().chain(&problems).chain(&problem) {
             tracing::warn!("{note}");
         }
         Ok((telemetry, guard))
@@ -103,6 +112,7 @@ impl Telemetry {
         Self {
             access: Arc::new(AccessLog::new(None)),
             model: Arc::new(ModelLog::new(None, levels::Threshold::Off)),
+            metrics: Arc::new(Metrics::disabled()),
         }
     }
 
@@ -111,6 +121,7 @@ impl Telemetry {
         Self {
             access: Arc::new(AccessLog::new(access)),
             model: Arc::new(ModelLog::new(Some(Arc::clone(&queues.model)), levels.model)),
+            metrics: Arc::new(Metrics::disabled()),
         }
     }
 }

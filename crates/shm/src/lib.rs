@@ -78,8 +78,8 @@ pub use self::{
 };
 #[cfg(not(any(loom, miri)))]
 pub use self::{
-    inherit::{adopt_fd, duplicate_fd},
     clock::monotonic_ns,
+    inherit::{adopt_fd, duplicate_fd},
     server::{WorkerFds, create_link},
     watch::{ORDERLY_EXIT, watch_server},
 };

@@ -15,7 +15,8 @@ use crate::{
     sync::{Mutex, Ordering, fence, lock},
     wake::{Wait, Wakes},
     wire::{
-        Malformed, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, Sink, ValueRef, reply_len, write_reply,
+        Malformed, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, Sink, ValueRef, reply_len,
+        write_reply,
     },
 };
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tserve_worker.metrics import _outlet
 from tserve_worker.metrics.dimension import Dimension
 from tserve_worker.metrics.metric_type_enum import MetricTypes
 from tserve_worker.metrics.unit import long_name
@@ -21,8 +22,8 @@ class CachingMetric:
     """A metric with fixed type, unit and names of dimensions.
 
     Values are not kept: each is one line
-    ``[METRICS]<name>.<unit>:<value>|#<dimensions>|#type:<TYPE>|#hostname:<host>,<seconds>[,<ids>]``
-    of the log, and the server does the counting.
+    ``[METRICS]<name>.<unit>:<value>|#<dimensions>|#type:<TYPE>|#hostname:<host>,<seconds>[,<ids>]``,
+    and the server does the counting. A worker sends the lines to it; elsewhere they are logged.
 
     Attributes:
         metric_name: name, unique together with the type.
@@ -63,7 +64,10 @@ class CachingMetric:
         """
         now = int(time.time())
         line = f"{self._head}:{value}|#{dimension_string}|{self._tail},{now}"
-        logger.info("%s", f"{line},{request_id}" if request_id else line)
+        if request_id:
+            line = f"{line},{request_id}"
+        if not _outlet.send(line):
+            logger.info("%s", line)
 
     def add_or_update(
         self, value: Any, dimension_values: Sequence[Any] = (), request_id: str = ""

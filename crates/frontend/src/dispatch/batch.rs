@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tserve_shm::wire::RequestView;
 use tserve_shm::{JobRef, Reply, ReplyItem};
 
 use super::Job;
@@ -50,6 +51,14 @@ impl Batch {
     /// Why it was closed.
     pub fn release(&self) -> Release {
         self.closing.reason
+    }
+
+    /// Ids of its requests, comma-separated.
+    pub fn request_ids(&self) -> String {
+        let records = self.jobs.iter().map(|job| &*job.request.meta);
+        let views = records.filter_map(|record| RequestView::parse(record).ok());
+        let ids: Vec<&str> = views.map(|view| view.id()).collect();
+        ids.join(",")
     }
 
     /// Where the time of each of its jobs went.

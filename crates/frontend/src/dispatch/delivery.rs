@@ -121,8 +121,8 @@ impl Delivery {
         Some(Stages {
             admitted: arrived,
             batch_wait,
-            queue: before - batch_wait + behind_another,
-            transport: on_link - behind_another - handler,
+            queue: before.saturating_sub(batch_wait) + behind_another,
+            transport: on_link.saturating_sub(behind_another + handler),
             handler,
             preprocess,
             inference,

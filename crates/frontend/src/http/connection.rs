@@ -27,6 +27,7 @@ use super::platform;
 use super::response::{CorsHeaders, Response};
 use super::routes::{Call, Payload};
 use super::target::Target;
+use super::timing::ServerTiming;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
 use crate::ingress::Reset;
@@ -207,7 +208,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
                 match self.await_reply(pending).await? {
                     Ok(Begun::Whole(reply)) => {
                         exchange.stages = reply.stages;
-                        Some(Response::reply(reply))
+                        let mut response = Response::reply(reply);
+                        response.set_timing(self.timing(&exchange));
+                        Some(response)
                     }
                     Ok(Begun::Stream(stream)) => {
                         exchange.stages = stream.stages;
@@ -390,6 +393,18 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         Err(End::Said)
     }
 
+    /// Where the time went, if it is to be told.
+    fn timing(&self, exchange: &Exchange) -> Option<ServerTiming> {
+        let is_told = self.door.surface.services.config.server_timing;
+        exchange
+            .stages
+            .filter(|_| is_told)
+            .map(|stages| ServerTiming {
+                started: exchange.started,
+                stages,
+            })
+    }
+
     async fn flush(&mut self) -> Result<(), End> {
         if !self.out.is_empty() {
             self.wire.write_all(&self.out, &[]).await?;
@@ -400,8 +415,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     }
 
     fn log(&self, (method, uri, protocol): (&str, &str, &str), status: u16, exchange: &Exchange) {
-        let access = &self.door.surface.services.telemetry.access;
-        access.record(AccessLine {
+        let telemetry = &self.door.surface.services.telemetry;
+        telemetry.metrics.count_response(status);
+        telemetry.access.record(AccessLine {
             remote: &self.remote,
             method,
             uri,

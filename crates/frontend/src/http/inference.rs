@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::service::BodyBlock;
-use bytes::Bytes;
 
 use super::answer::{Answer, Surface};
 use super::authorization;
@@ -16,9 +15,6 @@ use super::routes::{BodyUse, Call, Captures, Payload, Route};
 use super::target::{Query, Target};
 use crate::error::Error;
 use crate::service::{Body, Client, Health, InferenceRequest, Readiness, ServedModel};
-
-/// Content type of the metrics, whatever the client accepts.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What distinguishes the routes that predict.
 #[derive(Debug, Clone, Copy)]
@@ -305,12 +301,6 @@ fn readiness(call: &Call<'_>, readiness: &Readiness) -> Answer {
 pub(super) fn api_description(call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
     let document = description::server(call.surface.connector);
     Ok(Answer::Now(Response::json(200, &document)))
-}
-
-/// `/metrics`: empty while all metrics go to log files.
-#[expect(clippy::unnecessary_wraps, reason = "a route handler")]
-pub(super) fn metrics(_call: &Call<'_>, _payload: Payload<'_>) -> Result<Answer, Error> {
-    Ok(Answer::Now(Response::text(METRICS_TYPE, Bytes::new())))
 }
 
 /// A path that exists only to hide others.

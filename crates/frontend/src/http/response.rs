@@ -1,8 +1,11 @@
 //! Responses: status lines, the headers that every answer carries, JSON bodies.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::timing::ServerTiming;
 use crate::config::Cors;
 use crate::error::Error;
 use crate::service::{InferenceReply, ReplyStream, StatusReply};
@@ -53,6 +56,7 @@ pub(super) struct Response {
     content_type: Option<&'static str>,
     headers: Vec<(String, String)>,
     body: Bytes,
+    timing: Option<ServerTiming>,
 }
 
 impl Response {
@@ -67,6 +71,7 @@ impl Response {
             content_type: Some(JSON),
             headers: Vec::new(),
             body: body.into(),
+            timing: None,
         }
     }
 
@@ -96,6 +101,7 @@ impl Response {
             content_type: Some(content_type),
             headers: Vec::new(),
             body,
+            timing: None,
         }
     }
 
@@ -110,6 +116,7 @@ impl Response {
             content_type: None,
             headers: reply.headers,
             body: reply.body,
+            timing: None,
         }
     }
 
@@ -143,6 +150,11 @@ impl Response {
             response.content_type = Some(JSON);
         }
         response
+    }
+
+    /// Lets the head say where the time went.
+    pub(super) fn set_timing(&mut self, timing: Option<ServerTiming>) {
+        self.timing = timing;
     }
 
     /// The HTTP status.
@@ -225,6 +237,9 @@ impl Response {
             out.extend_from_slice(b"x-request-id: ");
             out.extend_from_slice(id.as_bytes());
             out.extend_from_slice(b"\r\n");
+        }
+        if let Some(timing) = &self.timing {
+            timing.write(out, Instant::now());
         }
         cors.write(out, &self.headers);
         out.extend_from_slice(CACHE_HEADERS);

@@ -12,7 +12,7 @@ use super::answer::{Answer, Surface};
 use super::documentation::{self as docs, Documentation, Kind, Parameter};
 use super::head::HeadView;
 use super::target::{Query, Target};
-use super::{Connector, inference, management};
+use super::{Connector, inference, management, metrics};
 use crate::error::Error;
 use crate::service::{Client, ServedModel};
 
@@ -302,7 +302,8 @@ pub(super) static ROUTES: &[Route] = &[
     api("GET", &[Word("v1"), MODELS, ModelBeforeColon], management::readiness),
     any(Api::Tokens, &[Word("token")], management::new_key),
 
-    described(any(Api::Metrics, &[Word("metrics"), Anything], inference::metrics), &docs::METRICS),
+    any(Api::Metrics, &[Word("metrics"), Word("tserve")], metrics::own),
+    described(any(Api::Metrics, &[Word("metrics"), Anything], metrics::classic), &docs::METRICS),
 ];
 
 /// Finds the row for a request.

@@ -15,7 +15,7 @@ use crate::dispatch::{
     Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, WaitingClient,
 };
 use crate::error::Error;
-use crate::telemetry::Stages;
+use crate::telemetry::{ModelMetrics, Outcome, Stages};
 
 /// One named input of a request.
 #[derive(Debug, Clone)]
@@ -89,6 +89,57 @@ pub struct InferenceReply {
 pub struct PendingReply {
     receiver: BegunReceiver,
     deadline: Option<Deadline>,
+    account: Account,
+}
+
+/// Counts how a request ends; one that is dropped before was cancelled.
+#[derive(Debug)]
+struct Account {
+    metrics: Arc<ModelMetrics>,
+    admitted: Instant,
+    names_version: bool,
+    is_settled: bool,
+}
+
+impl Account {
+    fn settle(&mut self, answer: &Result<Begun, Error>) {
+        let (status, stages) = match answer {
+            Ok(Begun::Whole(reply)) => (reply.status, reply.stages.as_ref()),
+            Ok(Begun::Stream(stream)) => (stream.status, stream.stages.as_ref()),
+            Err(error) => {
+                return self.end(match error {
+                    Error::ClientTimeout(_) => Outcome::Expired,
+                    _ => Outcome::Failed,
+                });
+            }
+        };
+        let total = self.admitted.elapsed();
+        self.metrics.answered(stages, total, self.names_version);
+        self.end(if status < 500 {
+            Outcome::Answered
+        } else {
+            Outcome::Failed
+        });
+    }
+
+    /// It was not admitted after all.
+    fn refuse(&mut self) {
+        self.is_settled = true;
+        self.metrics.refused();
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.is_settled = true;
+        self.metrics.ended(outcome);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.metrics.ended(Outcome::Cancelled);
+        }
+    }
 }
 
 /// When a client stops waiting, and what it is told then.
@@ -117,6 +168,12 @@ impl PendingReply {
     /// Whatever became of the request; [`Error::ClientTimeout`] when the model's
     /// `clientTimeoutInMills` passes first. It goes on for the parts that follow.
     pub async fn begin(&mut self) -> Result<Begun, Error> {
+        let answer = self.arrive().await;
+        self.account.settle(&answer);
+        answer
+    }
+
+    async fn arrive(&mut self) -> Result<Begun, Error> {
         let Some(deadline) = &self.deadline else {
             return lost(&mut self.receiver).await;
         };
@@ -208,15 +265,20 @@ impl InferenceService {
         let model = Arc::clone(&request.model);
         let context = model.context();
         let version = request.requested_version;
+        let metrics = &context.metrics;
+        metrics.requested(version.is_some());
         if !model.pool.can_serve()
             || (context.settings.use_job_ticket && !context.dispatcher.has_idle_worker())
         {
+            metrics.ended(Outcome::Rejected);
             return Err(no_worker(model.name(), version));
         }
         if request.client.is_none() {
             self.state.arrivals.surprise();
         }
-        let (job, pending) = admit(request)?;
+        let (job, mut pending) = admit(request).inspect_err(|_| {
+            metrics.ended(Outcome::Rejected);
+        })?;
         match context.dispatcher.push(job) {
             Ok(()) => {
                 model.pool.answer_if_deserted();
@@ -225,6 +287,7 @@ impl InferenceService {
             Err(PushError::Full(job) | PushError::Closed(job)) => {
                 // The client is told here; the slot must not answer a second time.
                 job.reply.disarm();
+                pending.account.refuse();
                 Err(no_worker(model.name(), version))
             }
         }
@@ -243,6 +306,8 @@ pub(super) fn submit_solo(request: InferenceRequest<'_>) -> Result<PendingReply,
 /// Writes a request into shared memory and makes its job.
 fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
     let meta = encode(&request)?;
+    let model = Arc::clone(&request.model);
+    let names_version = request.requested_version.is_some();
     let arrived = Instant::now();
     let deadline = request
         .model
@@ -259,13 +324,28 @@ fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
         Body::Arena(block) => Some(block),
         Body::None | Body::Heap(_) => None,
     };
+    let bytes = meta.len() + body.as_ref().map_or(0, Block::len);
+    let bytes = bytes as u64;
     let job = Job {
         request: EncodedRequest { meta, body },
         arrived,
         reply,
         client: request.client,
     };
-    Ok((job, PendingReply { receiver, deadline }))
+    let metrics = Arc::clone(&model.context().metrics);
+    metrics.admitted(bytes);
+    let account = Account {
+        metrics,
+        admitted: arrived,
+        names_version,
+        is_settled: false,
+    };
+    let pending = PendingReply {
+        receiver,
+        deadline,
+        account,
+    };
+    Ok((job, pending))
 }
 
 /// The request record, in the model's arena.

@@ -97,13 +97,6 @@ impl Sink {
     }
 }
 
-/// Makes the metric logs, empty as long as there are no metrics: what ships logs expects the files.
-pub(super) fn touch_metric_logs(folder: &Path, problems: &mut Vec<String>) {
-    for name in ["model_metrics.log", "ts_metrics.log"] {
-        Sink::open(folder, name, LARGEST_BYTES, problems);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

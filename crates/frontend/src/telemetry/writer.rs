@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::access;
 use super::queue::{Bell, Queue};
-use super::sink::{Folders, LARGEST_BYTES, Sink, touch_metric_logs};
+use super::sink::{Folders, LARGEST_BYTES, Sink};
 
 /// Lines taken from a queue at a time.
 const LINES_AT_ONCE: usize = 4096;
@@ -33,6 +33,8 @@ pub(super) struct Queues {
     pub server: Arc<Queue>,
     pub access: Arc<Queue>,
     pub model: Arc<Queue>,
+    pub server_metrics: Arc<Queue>,
+    pub model_metrics: Arc<Queue>,
 }
 
 impl Queues {
@@ -42,11 +44,19 @@ impl Queues {
             server: queue(),
             access: queue(),
             model: queue(),
+            server_metrics: queue(),
+            model_metrics: queue(),
         }
     }
 
-    fn each(&self) -> [&Arc<Queue>; 3] {
-        [&self.server, &self.access, &self.model]
+    fn each(&self) -> [&Arc<Queue>; 5] {
+        [
+            &self.server,
+            &self.access,
+            &self.model,
+            &self.server_metrics,
+            &self.model_metrics,
+        ]
     }
 }
 
@@ -82,7 +92,8 @@ pub(super) fn spawn(
         open("access_log.log"),
         open("model_log.log"),
     );
-    touch_metric_logs(&folders.metrics, &mut problems);
+    let mut open = |name| Sink::open(&folders.metrics, name, LARGEST_BYTES, &mut problems);
+    let metrics = [open("ts_metrics.log"), open("model_metrics.log")];
     let (portions, console) = start_console(output)?;
     let (hold, done) = mpsc::sync_channel::<()>(0);
     let is_closing = Arc::new(AtomicBool::new(false));
@@ -96,6 +107,7 @@ pub(super) fn spawn(
         server,
         access,
         model,
+        metrics,
         portions,
         lost_lines: 0,
         last_report: None,
@@ -117,6 +129,8 @@ struct Writer {
     server: Sink,
     access: Sink,
     model: Sink,
+    /// Of the server, of models.
+    metrics: [Sink; 2],
     portions: SyncSender<Vec<u8>>,
     lost_lines: u64,
     last_report: Option<Instant>,
@@ -161,6 +175,17 @@ impl Writer {
         lines += self.collect(&queues.model, append_line);
         write(&mut self.model, &self.own, &mut self.lost_lines);
         self.own.clear();
+        for (sink, queue) in self
+            .metrics
+            .iter_mut()
+            .zip([&queues.server_metrics, &queues.model_metrics])
+        {
+            // Not on standard output and in the server log: nobody reads figures there.
+            self.lost_lines += queue.take_dropped();
+            lines += append_lines(&mut self.own, queue);
+            write(sink, &self.own, &mut self.lost_lines);
+            self.own.clear();
+        }
         self.report_losses();
         write(&mut self.server, &self.everything, &mut self.lost_lines);
         self.print();
@@ -226,6 +251,19 @@ fn write(sink: &mut Sink, chunk: &[u8], lost_lines: &mut u64) {
     if !sink.write(chunk) {
         *lost_lines += count_lines(chunk);
     }
+}
+
+/// Moves what waits to a chunk; returns the number of lines.
+fn append_lines(chunk: &mut Vec<u8>, queue: &Queue) -> usize {
+    let mut lines = 0;
+    while lines < LINES_AT_ONCE
+        && let Some(line) = queue.receive()
+    {
+        lines += 1;
+        append_line(chunk, &line);
+        queue.give_back(line);
+    }
+    lines
 }
 
 fn append_line(chunk: &mut Vec<u8>, line: &[u8]) {

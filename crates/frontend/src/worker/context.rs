@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::dispatch::{Dispatcher, LINK_DEPTH, ReplyLimits};
 use crate::model::dependencies::Venv;
 use crate::model::settings::Settings;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{ModelMetrics, Telemetry};
 
 /// What every worker of a model version needs.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct ModelContext {
     pub environment: Arc<WorkerEnvironment>,
     /// Logs.
     pub telemetry: Telemetry,
+    /// Its figures.
+    pub metrics: Arc<ModelMetrics>,
 }
 
 impl ModelContext {
@@ -44,6 +46,13 @@ impl ModelContext {
     pub(super) fn python(&self) -> &Path {
         let own = self.venv.as_ref().map(Venv::python);
         own.unwrap_or_else(|| self.environment.interpreter(self.settings.runtime))
+    }
+
+    /// Counts what its handler reports.
+    pub(super) fn measured(&self, lines: &[String]) {
+        for line in lines {
+            self.telemetry.metrics.measured(&self.metrics, line);
+        }
     }
 
     pub(super) fn reply_limits(&self) -> ReplyLimits {

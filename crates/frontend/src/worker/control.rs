@@ -62,8 +62,11 @@ pub(super) enum FromWorker {
         #[serde(default)]
         line: Option<u64>,
     },
-    /// Reserved for metrics.
-    Metric {},
+    /// What the handler reports, in the original's form without its mark.
+    Metrics {
+        /// One measurement each.
+        lines: Vec<String>,
+    },
 }
 
 /// Why nothing more can be read.

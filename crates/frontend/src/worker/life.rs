@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tserve_shm::{Completion, Completions};
+use tserve_shm::{Completion, Completions, Reply};
 
+use super::context::ModelContext;
 use super::control::Control;
 use super::failure::LastFailure;
 use super::memory;
@@ -37,6 +38,8 @@ pub(super) struct Life {
     pub(super) current: Option<Batch>,
     /// Id of the worker.
     pub(super) worker: u64,
+    /// What it serves.
+    pub(super) context: Arc<ModelContext>,
     /// When its last batch was answered.
     pub(super) free_since: Option<Instant>,
 }
@@ -112,6 +115,7 @@ impl Life {
         }
         let times = completion.reply.times;
         let delivery = Delivery::now(limits, self.worker, times, self.free_since);
+        self.count(&completion.reply, &batch, &delivery);
         if completion.reply.is_last {
             batch.answer(completion.reply, delivery);
             self.in_flight.finish();
@@ -125,6 +129,23 @@ impl Life {
         self.current = Some(batch);
         self.in_flight.progressed();
         Ok(false)
+    }
+
+    /// Notes what a reply says about the model's work.
+    fn count(&self, reply: &Reply, batch: &Batch, delivery: &Delivery) {
+        let metrics = &self.context.metrics;
+        let bytes = reply.items.iter().map(|item| item.body.len() as u64);
+        metrics.sent(bytes.sum());
+        if !reply.is_last {
+            return;
+        }
+        metrics.batch_done(batch.release(), batch.len(), batch.stages(delivery));
+        if reply.code == 200
+            && let Some(stages) = batch.stages(delivery).next()
+        {
+            let all = &self.context.telemetry.metrics;
+            all.note_batch(metrics, &stages, || batch.request_ids());
+        }
     }
 
     /// Whether every batch is answered.

@@ -1,11 +1,12 @@
-//! What a worker prints: pipes to the model log, line by line.
+//! What a worker prints: pipes to the model log or, for measurements, to the metrics, line by line.
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::task::JoinHandle;
 
-use crate::telemetry::{ModelLog, Stream};
+use super::context::ModelContext;
+use crate::telemetry::Stream;
 
 /// Longest piece of output that becomes one log record; longer lines are cut into several, so that
 /// a handler that prints gigabytes without a newline costs no memory.
@@ -15,7 +16,7 @@ const MAX_LINE_BYTES: u64 = 32 * 1024;
 /// lines, but a worker never waits for the log.
 pub(super) fn pump(
     pipe: impl AsyncRead + Send + Unpin + 'static,
-    log: Arc<ModelLog>,
+    context: Arc<ModelContext>,
     worker: Arc<str>,
     stream: Stream,
 ) -> JoinHandle<()> {
@@ -32,18 +33,13 @@ pub(super) fn pump(
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            if is_metric(&line) {
-                continue;
-            }
             let text = String::from_utf8_lossy(&line);
-            log.line(&worker, stream, text.trim_end_matches(['\n', '\r']));
+            let text = text.trim_end_matches(['\n', '\r']);
+            // Measurements never were part of the model log.
+            let telemetry = &context.telemetry;
+            if !telemetry.metrics.printed(&context.metrics, text) {
+                telemetry.model.line(&worker, stream, text);
+            }
         }
     })
-}
-
-/// Whether a line is a metric in the original's format, which never was part of the model log.
-fn is_metric(line: &[u8]) -> bool {
-    line.strip_prefix(b"INFO > ")
-        .unwrap_or(line)
-        .starts_with(b"[METRICS]")
 }

@@ -115,6 +115,14 @@ impl WorkerStatus {
         }
     }
 
+    /// The worker's share of the memory it uses, in bytes, where the kernel tells.
+    pub fn proportional_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Resident bytes of the worker process now; 0 when unknown.
     pub fn memory_bytes(&self) -> u64 {
         let Ok(statm) = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())) else {

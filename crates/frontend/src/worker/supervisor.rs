@@ -19,7 +19,7 @@ use super::status::{WorkerState, WorkerStatus};
 use super::streaming::wait_for_room;
 use crate::dispatch::{InFlight, LinkEnd, Room};
 use crate::error::Error;
-use crate::telemetry::Stream;
+use crate::telemetry::{Loss, Stream};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,18 @@ enum Event {
     TimeOut,
     /// It is to stop.
     Stop(StopMode),
+}
+
+impl Event {
+    /// What was lost by it.
+    fn loss(&self) -> Option<Loss> {
+        match self {
+            Self::Exit(_) | Self::Lost(_) => Some(Loss::Exit),
+            Self::Broken(_) => Some(Loss::Protocol),
+            Self::TimeOut => Some(Loss::Timeout),
+            Self::Stop(_) => None,
+        }
+    }
 }
 
 impl Supervisor {
@@ -143,10 +155,14 @@ impl Supervisor {
         let (mut life, submitter) = match self.start() {
             Ok(started) => started,
             Err(error) => {
+                self.context.metrics.lost(Loss::Load);
                 return End::Failed(LastFailure::new(format!("cannot start a worker: {error}")));
             }
         };
         if let Some(end) = self.load(&mut life, turn).await {
+            if let End::Failed(_) = end {
+                self.context.metrics.lost(Loss::Load);
+            }
             life.end().await;
             return end;
         }
@@ -156,7 +172,11 @@ impl Supervisor {
             .attach(self.status.id, submitter, Arc::clone(&life.in_flight));
         self.status.set_state(WorkerState::Ready);
         self.first_load.send_replace(Some(Ok(())));
-        tracing::info!(worker = %self.thread_name(), pid = life.pid, "worker is ready");
+        let worker = self.thread_name();
+        tracing::info!(%worker, pid = life.pid, "worker is ready");
+        let age = jiff::Timestamp::now().duration_since(self.status.created);
+        let metrics = &self.context.telemetry.metrics;
+        metrics.worker_loaded(&worker, Duration::try_from(age).unwrap_or_default());
         let end = self.serve(&mut life).await;
         life.end().await;
         end
@@ -177,12 +197,11 @@ impl Supervisor {
             .unwrap_or(-1);
         self.status.set_pid(pid);
         let name: Arc<str> = self.thread_name().into();
-        let log = &context.telemetry.model;
         if let Some(pipe) = child.stdout.take() {
-            output::pump(pipe, Arc::clone(log), Arc::clone(&name), Stream::Stdout);
+            output::pump(pipe, Arc::clone(context), Arc::clone(&name), Stream::Stdout);
         }
         if let Some(pipe) = child.stderr.take() {
-            output::pump(pipe, Arc::clone(log), name, Stream::Stderr);
+            output::pump(pipe, Arc::clone(context), name, Stream::Stderr);
         }
         let life = Life {
             child,
@@ -193,6 +212,7 @@ impl Supervisor {
             in_flight: InFlight::new(),
             current: None,
             worker: self.status.id,
+            context: Arc::clone(context),
             free_since: None,
         };
         Ok((life, submitter))
@@ -244,7 +264,7 @@ impl Supervisor {
             match message {
                 Ok(FromWorker::Loaded) => return None,
                 Ok(FromWorker::Hello { version, .. }) => self.check_version(&version),
-                Ok(FromWorker::Metric {}) => {}
+                Ok(FromWorker::Metrics { lines }) => self.context.measured(&lines),
                 Ok(FromWorker::Failed {
                     code,
                     exception,
@@ -282,7 +302,11 @@ impl Supervisor {
 
     /// Serves until the worker dies, hangs, lies or is stopped; every batch it had is settled.
     async fn serve(&mut self, life: &mut Life) -> End {
-        let failure = match self.serve_batches(life).await {
+        let event = self.serve_batches(life).await;
+        if let Some(loss) = event.loss() {
+            self.context.metrics.lost(loss);
+        }
+        let failure = match event {
             Event::Stop(mode) => {
                 self.stop_serving(life, mode).await;
                 return End::Stopped;
@@ -356,7 +380,7 @@ impl Supervisor {
                 () = bell.rung(&life.completions) => {}
                 Ok(status) = life.child.wait() => return Event::Exit(status),
                 message = life.control.receive() => match message {
-                    Ok(FromWorker::Metric {}) => {}
+                    Ok(FromWorker::Metrics { lines }) => self.context.measured(&lines),
                     Ok(_) => return Event::Broken("a control message out of turn".to_owned()),
                     Err(ControlError::Closed) => {
                         return Event::Lost("the worker closed its control socket".to_owned());
@@ -382,6 +406,11 @@ impl Supervisor {
                 None
             }
             Ok(status) = life.child.wait() => Some(Event::Exit(status)),
+            // A worker that reports while it waits must not wait for this, too.
+            Ok(FromWorker::Metrics { lines }) = life.control.receive() => {
+                self.context.measured(&lines);
+                None
+            }
             () = self.stopped() => Some(Event::Stop(*self.stop.borrow())),
         }
     }
@@ -390,6 +419,7 @@ impl Supervisor {
     async fn drain(&mut self, life: &mut Life) {
         let stall = self.context.config.stream_stall_timeout;
         let Ok(bell) = life.bell() else { return };
+        let context = Arc::clone(&self.context);
         while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
             let room = life.lacks_room();
             if room.is_none() && !life.completions.prepare_to_wait() {
@@ -408,6 +438,9 @@ impl Supervisor {
                     }
                 }
                 _ = life.child.wait() => return,
+                Ok(FromWorker::Metrics { lines }) = life.control.receive() => {
+                    context.measured(&lines);
+                }
                 _ = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
             }
         }

@@ -142,7 +142,7 @@ fn each_kind_of_damage_is_named() {
         Corrupt::Frame(_)
     ));
     assert!(matches!(after(&Lie::Area(12, vec![2])), Corrupt::Frame(_)));
-    assert_eq!(after(&Lie::Area(24, vec![4])), Corrupt::Index);
+    assert_eq!(after(&Lie::Area(64, vec![4])), Corrupt::Index);
 }
 
 #[test]

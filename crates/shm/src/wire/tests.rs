@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    InputRef, Reply, ReplyItem, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, RequestWriter, Sink, ValueRef,
-    parse_reply, reply_len, write_reply,
+    InputRef, Reply, ReplyItem, ReplyItemRef, ReplyRef, ReplyTimes, RequestView, RequestWriter,
+    Sink, ValueRef, parse_reply, reply_len, write_reply,
 };
 
 /// Collects a frame on the heap.

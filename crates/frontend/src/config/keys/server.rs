@@ -5,8 +5,6 @@ use super::super::value::{Parsed, boolean, optional_path, optional_text, seconds
 use super::super::{MetricsMode, PingSemantics, PlatformName};
 use super::{Env, Group, Key, form};
 
-const METRICS: &str = "metrics";
-
 pub(super) const LOGS_AND_METRICS: Group = Group {
     title: "Logs and metrics",
     keys: &[
@@ -17,8 +15,7 @@ pub(super) const LOGS_AND_METRICS: Group = Group {
             "Where metrics go.",
             metrics_mode,
         )
-        .env("TS_METRICS_MODE")
-        .planned(METRICS),
+        .env("TS_METRICS_MODE"),
         Key::new(
             "metrics_config",
             form::FILE,
@@ -26,42 +23,56 @@ pub(super) const LOGS_AND_METRICS: Group = Group {
             "Metric definitions, also passed to workers; not set: the built-in ones.",
             |draft, text| optional_path(text).map(|it| draft.config.metrics_config = it),
         )
-        .env("TS_METRICS_CONFIG")
-        .planned(METRICS),
+        .env("TS_METRICS_CONFIG"),
         Key::new(
             "model_metrics_auto_detect",
             form::BOOLEAN,
             Some("false"),
             "Whether metrics of handlers are accepted that no definition names.",
-            |_, text| boolean(text).map(drop),
+            |draft, text| boolean(text).map(|it| draft.config.model_metrics_auto_detect = it),
         )
-        .env("TS_MODEL_METRICS_AUTO_DETECT")
-        .planned(METRICS),
+        .env("TS_MODEL_METRICS_AUTO_DETECT"),
         Key::new(
             "disable_system_metrics",
             form::BOOLEAN,
             Some("false"),
             "Whether figures of the machine are left out.",
-            |_, text| boolean(text).map(drop),
+            |draft, text| boolean(text).map(|it| draft.config.disable_system_metrics = it),
         )
-        .env("TS_DISABLE_SYSTEM_METRICS")
-        .planned(METRICS),
+        .env("TS_DISABLE_SYSTEM_METRICS"),
         Key::new(
             "metric_time_interval",
             form::SECONDS,
             Some("60"),
             "How often figures of the machine are taken.",
-            |_, text| seconds(text).map(drop),
-        )
-        .planned(METRICS),
+            |draft, text| seconds(text).map(|it| draft.config.metric_time_interval = it),
+        ),
         Key::new(
             "system_metrics_cmd",
             "command",
             None,
-            "Command that takes figures of the machine.",
-            |_, text| optional_text(text).map(drop),
+            "Script and arguments, run by the workers' interpreter, that take figures of the machine \
+             instead of the server.",
+            |draft, text| optional_text(text).map(|it| draft.config.system_metrics_cmd = it),
+        ),
+        Key::new(
+            "extended_metrics",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether `/metrics` shows the metrics of tserve beside those of TorchServe; \
+             `/metrics/tserve` always has them. Not known to TorchServe.",
+            |draft, text| boolean(text).map(|it| draft.config.extended_metrics = it),
         )
-        .planned(METRICS),
+        .env("TS_EXTENDED_METRICS"),
+        Key::new(
+            "server_timing",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether predictions are answered with a `Server-Timing` header that says where the time \
+             went. Not known to TorchServe.",
+            |draft, text| boolean(text).map(|it| draft.config.server_timing = it),
+        )
+        .env("TS_SERVER_TIMING"),
         Key::new(
             "async_logging",
             form::BOOLEAN,

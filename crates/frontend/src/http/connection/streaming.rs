@@ -125,7 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             name.eq_ignore_ascii_case("content-type") && events::is_type(value)
         });
         let makes_events = !has_own_events && events::are_wanted(&head);
-        let response = Response::stream(&mut stream, makes_events);
+        let mut response = Response::stream(&mut stream, makes_events);
+        response.set_timing(self.timing(exchange));
         if !response.body().is_empty() {
             // The handler's status cannot be sent, which has become an error.
             return self.send(&response, exchange, has_head, false).await;

@@ -237,7 +237,9 @@ impl ManagementService {
         };
         let arena = Arena::new(&limits)
             .map_err(|error| Error::Internal(format!("Cannot set up shared memory: {error}")))?;
+        let metrics = &state.telemetry.metrics;
         let context = Arc::new(ModelContext {
+            metrics: metrics.model(&identity.name, &identity.version),
             name: identity.name,
             version: identity.version,
             directory: archive.directory().to_path_buf(),
