@@ -17,13 +17,14 @@ EXTRAS = {
 """The extra by the module that is missing."""
 
 DISTRIBUTIONS = {
+    "huggingface_hub": "huggingface_hub",
     "intel_extension_for_pytorch": "intel-extension-for-pytorch",
     "nvidia.dali": "nvidia-dali-cuda120 (or the one for your CUDA)",
     "openvino": "openvino",
     "torch_tensorrt": "torch-tensorrt",
     "torch_xla": "torch-xla",
 }
-"""What to install for modules that no extra brings, since their builds depend on the hardware."""
+"""What to install for modules that no extra brings; most builds depend on the hardware."""
 
 
 def with_hint(error: ModuleNotFoundError) -> ModuleNotFoundError:

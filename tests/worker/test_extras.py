@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import io
+import logging
 import os
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -87,3 +92,33 @@ def test_every_extra_exists() -> None:
     text = (PYTHON.parent / "pyproject.toml").read_text()
     for extra in _extras.EXTRAS.values():
         assert f"\n{extra} = [" in text
+
+
+def test_models_are_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub itself is out of reach in a test: a module in its place takes the call."""
+    asked: dict[str, object] = {}
+
+    def snapshot_download(**options: object) -> str:
+        asked.update(options)
+        return "/a/folder"
+
+    hub = types.ModuleType("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download, raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    fetched = importlib.import_module("ts.utils.hf_utils").download_model("me/it", model_path="c")
+    assert fetched == "/a/folder"
+    assert asked["repo_id"] == "me/it"
+    assert asked["cache_dir"] == "c"
+    assert asked["revision"] == "main"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install huggingface_hub"):
+        importlib.import_module("ts.utils.hf_utils").download_model()
+
+
+def test_memory_of_processes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    module = importlib.import_module("ts.metrics.process_memory_metric")
+    assert module.get_cpu_usage(os.getpid()) > 1_000_000
+    assert module.get_cpu_usage("no pid") == 0
+    module.check_process_mem_usage(io.StringIO(f"{os.getpid()},\n"))
+    assert re.search(rf"^{os.getpid()}:\d{{7,}}$", caplog.messages[-1])
