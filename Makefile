@@ -133,7 +133,7 @@ CONFORMANCE ?= ../shared/conformance
 # What is built; AREAS= runs everything.
 AREAS ?= http predict returns respond errors handlers versions batching recovery cli config archiver \
   startup queue timeout default register scale describe list unregister snapshot token openapi \
-  model-api-off grpc-management default-handlers explain envelope metrics logs
+  model-api-off grpc-management default-handlers explain envelope metrics logs sequence continuous async
 CONFORMANCE_RUN = .bench/conformance/bin/python $(CONFORMANCE)/run.py $(AREAS:%=--area %)
 
 .PHONY: conformance

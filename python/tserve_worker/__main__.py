@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0 after an orderly end, 1 when the model did not load.
     """
     # All of it before the archive is on the import path, where a file may have any name.
-    from tserve_worker import _environment, _loop
+    from tserve_worker import _environment, _event_loop, _loop
     from tserve_worker._control import Control, LoadRequest
     from tserve_worker._native import Link
 
@@ -63,11 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request = LoadRequest.from_message(message)
     sys.argv = _environment.worker_arguments(sys.argv[1:])
     _environment.enter_model(request)
+    event_loop = _event_loop.make() if request.async_communication else None
     model = _loop.load(control, request)
     if model is None:
         return 1
     logger.info("Torch worker started.")
-    _loop.run(link, model)
+    if event_loop is None:
+        _loop.run(link, model)
+    else:
+        _event_loop.run(event_loop, link, control, model)
     logger.info("Frontend disconnected.")
     return 0
 

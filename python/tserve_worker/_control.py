@@ -36,6 +36,7 @@ class LoadRequest:
         envelope: name of a request envelope, or None.
         limit_max_image_pixels: whether image handlers keep Pillow's limit.
         metrics_config: path of a metrics.yaml, or None for the built-in one.
+        async_communication: whether the handler is asynchronous and answers in any order.
     """
 
     model_name: str
@@ -47,6 +48,7 @@ class LoadRequest:
     envelope: str | None = None
     limit_max_image_pixels: bool = True
     metrics_config: str | None = None
+    async_communication: bool = False
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> LoadRequest:

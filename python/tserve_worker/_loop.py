@@ -85,9 +85,9 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     except Exception as exc:
         # Whatever a handler raises is its answer to the batch, and the worker must survive it.
         code, message = explain_failure(exc, context.model_name, len(batch.ids))
-        _send_error(channel, code, message, len(batch.ids))
+        send_error(channel, code, message, len(batch.ids))
     else:
-        _send(channel, items)
+        send(channel, items)
 
 
 def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:
@@ -108,7 +108,7 @@ def explain_failure(error: Exception, model: str, size: int) -> tuple[int, str]:
     return 503, "Prediction failed"
 
 
-def _send(channel: ReplyChannel, items: list[Item | None]) -> None:
+def send(channel: ReplyChannel, items: list[Item | None]) -> None:
     """Send the answers, or an error in their place when they can never fit."""
     try:
         channel.send(items)
@@ -117,7 +117,7 @@ def _send(channel: ReplyChannel, items: list[Item | None]) -> None:
         channel.send_error(500, "Response is too large")
 
 
-def _send_error(channel: ReplyChannel, code: int, message: str, size: int) -> None:
+def send_error(channel: ReplyChannel, code: int, message: str, size: int) -> None:
     """Fail the batch; an error that carries the status of success becomes one, as it always did."""
     if code == 200:
         channel.send([("error", 200, None, {}) for _ in range(size)])

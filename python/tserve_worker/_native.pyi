@@ -108,6 +108,10 @@ class Batch:
         they came; a header wins over an input of the same name, a later header over an earlier one.
         """
 
+    @property
+    def number(self) -> int:
+        """The server's number of the batch, by which it speaks of it on the control socket."""
+
     def take_data(self) -> list[dict[str, object]]:
         """Hand over the inputs of each request by name; of a repeated name the last.
 

@@ -26,6 +26,10 @@ class Batch(Protocol):
     def headers(self) -> list[Headers]:
         """Headers, one dict per request."""
 
+    @property
+    def number(self) -> int:
+        """The server's number of the batch."""
+
     def take_data(self) -> list[Row]:
         """Hand over the inputs, one dict per request, once: what the handler gets as ``data``."""
 

@@ -234,6 +234,19 @@ def test_micro_batches_raise_what_a_step_raises(step: str) -> None:
     assert handler.handle.handle([1]) == [2]
 
 
+def test_nothing_of_a_failed_batch_runs_on() -> None:
+    handler = Steps()
+    handler.handle.micro_batch_size = 1
+    handler.broken = "inference"
+    with pytest.raises(ValueError, match="inference is broken"):
+        handler.handle.handle(list(range(50)))
+    seen = len(handler.seen)
+    assert seen < 50, "the others are skipped"
+    handler.broken = ""
+    assert handler.handle.handle([7]) == [14]
+    assert len(handler.seen) == seen + 3
+
+
 @pytest.mark.parametrize("parallelism", [{"train": 1}, {"inference": 0}])
 def test_micro_batches_check_their_parallelism(parallelism: dict[str, int]) -> None:
     with pytest.raises(AssertionError):

@@ -159,6 +159,16 @@ impl<J: Queued> Taker<J> {
         self.staged.front().map(Queued::arrived)
     }
 
+    /// Takes the oldest live jobs, `most` at most, whether or not they fill a batch or are due: for a caller whose batch
+    /// runs anyway. They keep their places in the queue until [`Batcher::release`].
+    pub fn take_up_to(&mut self, most: usize, now: Instant) -> Vec<J> {
+        self.stage(now);
+        let size = self.staged.len().min(most);
+        let jobs = self.staged.drain(..size).collect();
+        self.publish_staged();
+        jobs
+    }
+
     /// Takes everything that waits, live or not, in order, and frees its places.
     ///
     /// After [`Batcher::close`] this is every job whose push succeeded and that was not taken before; it may then have

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tserve_batcher::Policy;
 use tserve_frontend::dispatch::{
-    Batch, BegunReceiver, Dispatcher, EncodedRequest, InFlight, Job, LINK_DEPTH, ReplyLimits,
+    Batch, BegunReceiver, Dispatcher, EncodedRequest, InFlight, Job, Kind, LINK_DEPTH, ReplyLimits,
     ReplySlot,
 };
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
@@ -45,10 +45,11 @@ fn job(arena: &Arena) -> (Job, BegunReceiver) {
     record.write(&mut meta);
     let (reply, answer) = ReplySlot::new(None);
     let job = Job {
-        request: EncodedRequest { meta, body: None },
+        request: EncodedRequest::new(meta, None),
         arrived: Instant::now(),
         reply,
         client: None,
+        sequence: None,
     };
     (job, answer)
 }
@@ -99,14 +100,14 @@ fn round_trip(criterion: &mut Criterion) {
         batch_size: NonZeroUsize::MIN,
         max_batch_delay: Duration::ZERO,
     };
-    let dispatcher = Dispatcher::start(policy, 100, None);
+    let dispatcher = Dispatcher::start(Kind::Batches, policy, 100, None);
     let config = LinkConfig {
         depth: LINK_DEPTH,
         max_batch: 1,
         reply_bytes: 1 << 16,
     };
     let (submitter, mut completions, worker) = local::create_link(&config, &arena).expect("heap");
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(dispatcher.kind());
     dispatcher.attach(1, submitter, Arc::clone(&in_flight));
     let item = ReplyItemRef {
         index: 0,

@@ -11,15 +11,24 @@
 mod arrivals;
 mod attached;
 mod batch;
+mod batches;
 mod delivery;
+mod due;
 mod job;
+mod kind;
+mod line;
+mod round;
+mod rounds;
+mod sequences;
 mod stream;
 
 pub use self::arrivals::{Arrivals, Client, WaitingClient};
 pub use self::attached::{InFlight, LinkEnd};
 pub use self::batch::{Batch, ReplyLimits};
 pub use self::delivery::Delivery;
-pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot};
+pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot, SequenceTag};
+pub use self::kind::{Kind, SequenceLimits};
+pub use self::round::Round;
 pub use self::stream::{Begun, ReplyStream, Room};
 
 use std::collections::VecDeque;
@@ -28,14 +37,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
-use tokio::sync::{Notify, oneshot};
-use tserve_batcher::{Batcher, Combiner, Policy, PushError, Queued, Take, Taken, Taker};
+use tokio::sync::oneshot;
+use tserve_batcher::{Batcher, Combiner, Policy, PushError, Taker};
 use tserve_shm::Submitter;
 
 use self::attached::Attached;
-use self::delivery::Closing;
+use self::due::DueTime;
+use self::rounds::Rounds;
 use crate::error::Error;
-use crate::telemetry::Release;
 
 /// Most batches a worker may hold, the running one among them.
 pub const LINK_DEPTH: u32 = 16;
@@ -48,30 +57,13 @@ enum Event {
     Detach {
         worker: u64,
         link: oneshot::Sender<LinkEnd>,
+        /// Whether it may first do what only it can do.
+        is_orderly: bool,
     },
     /// Jobs that were taken and not started come back.
     PutBack(Vec<Job>),
     /// Everything that waits is answered with this error; with `closing`, so is what comes later.
     Flush { error: Error, closing: bool },
-}
-
-/// The jobs of the next batch.
-struct Next {
-    jobs: Vec<Job>,
-    closing: Closing,
-    /// How many of them hold a place in the queue, which is free again as soon as they run.
-    places: usize,
-}
-
-impl Next {
-    fn without_places(jobs: Vec<Job>, reason: Release, at: Instant) -> Self {
-        let closing = Closing::new(reason, at, &jobs, Duration::ZERO);
-        Self {
-            jobs,
-            closing,
-            places: 0,
-        }
-    }
 }
 
 /// State that only the combiner's holder sees.
@@ -80,6 +72,8 @@ struct Matching {
     /// Jobs whose worker went away before it had begun with them; they go before all others.
     returned: VecDeque<Job>,
     workers: Vec<Attached>,
+    /// Set when the batches of a worker hang together.
+    rounds: Option<Box<Rounds>>,
     next_batch_id: u64,
     /// Where the search for an idle worker starts, so that load is spread.
     cursor: usize,
@@ -89,6 +83,7 @@ struct Matching {
 
 /// Queue, batch formation and worker choice of one model version.
 pub struct Dispatcher {
+    kind: Kind,
     batcher: Batcher<Job>,
     /// Jobs that must run alone (customized describe).
     solo: SegQueue<Job>,
@@ -124,12 +119,16 @@ impl Dispatcher {
     ///
     /// Must be called inside a tokio runtime; the task ends with the dispatcher.
     pub fn start(
+        kind: Kind,
         policy: Policy,
         job_queue_size: usize,
         arrivals: Option<Arc<Arrivals>>,
     ) -> Arc<Self> {
         let (batcher, taker) = Batcher::new(policy, job_queue_size);
+        let rounds = Rounds::of(&kind, policy);
+        let has_deadlines = policy.batch_size.get() > 1 || rounds.is_some();
         let dispatcher = Arc::new(Self {
+            kind,
             batcher,
             solo: SegQueue::new(),
             events: SegQueue::new(),
@@ -137,6 +136,7 @@ impl Dispatcher {
                 taker,
                 returned: VecDeque::new(),
                 workers: Vec::new(),
+                rounds,
                 next_batch_id: 0,
                 cursor: 0,
                 closed: None,
@@ -150,7 +150,7 @@ impl Dispatcher {
             wants_oldest: AtomicBool::new(false),
             oldest: AtomicU64::new(u64::MAX),
         });
-        if policy.batch_size.get() > 1 {
+        if has_deadlines {
             tokio::spawn(DueTime::watch(Arc::downgrade(&dispatcher)));
         }
         dispatcher
@@ -178,17 +178,36 @@ impl Dispatcher {
 
     /// Lets a loaded worker take batches.
     pub fn attach(&self, worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) {
-        self.events
-            .push(Event::Attach(Attached::new(worker, submitter, in_flight)));
+        let at_once = self.kind.at_once();
+        let worker = Attached::new(worker, submitter, in_flight, at_once);
+        self.events.push(Event::Attach(worker));
         self.pump();
+    }
+
+    /// How requests become batches here.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// Stops giving batches to a worker. What it has in flight stays with its own task.
     pub async fn detach(&self, worker: u64) -> Option<LinkEnd> {
+        self.part_with(worker, false).await.ok()
+    }
+
+    /// As [`Self::detach`], but what only this worker can finish is finished first.
+    pub fn leave(&self, worker: u64) -> oneshot::Receiver<LinkEnd> {
+        self.part_with(worker, true)
+    }
+
+    fn part_with(&self, worker: u64, is_orderly: bool) -> oneshot::Receiver<LinkEnd> {
         let (link, returned) = oneshot::channel();
-        self.events.push(Event::Detach { worker, link });
+        self.events.push(Event::Detach {
+            worker,
+            link,
+            is_orderly,
+        });
         self.pump();
-        returned.await.ok()
+        returned
     }
 
     /// Frees the places of jobs that had waited on a link and will not start there.
@@ -268,12 +287,22 @@ impl Dispatcher {
         self.apply_events(matching);
         if let Some(error) = matching.closed.clone() {
             // A push that overlapped with closing may have got in.
-            return self.answer_waiting(matching, &error);
+            self.answer_waiting(matching, &error);
+            if matching.rounds.is_none() {
+                return;
+            }
         }
         for worker in &mut matching.workers {
             self.release(worker.newly_started());
         }
-        while self.start_one(matching) {}
+        if let Some(mut rounds) = matching.rounds.take() {
+            self.match_rounds(matching, &mut rounds);
+            matching.rounds = Some(rounds);
+            Self::let_go(matching);
+            self.count_returned(matching);
+        } else {
+            while self.start_one(matching) {}
+        }
         let idle = matching
             .workers
             .iter()
@@ -296,15 +325,29 @@ impl Dispatcher {
         while let Some(event) = self.events.pop() {
             match event {
                 Event::Attach(worker) => matching.workers.push(worker),
-                Event::Detach { worker, link } => {
-                    if let Some(place) = matching.workers.iter().position(|w| w.worker == worker) {
-                        // A task that no longer waits for its link is gone with its worker.
-                        let _ = link.send(matching.workers.swap_remove(place).into_end());
+                Event::Detach {
+                    worker,
+                    link,
+                    is_orderly,
+                } => {
+                    let place = matching.workers.iter().position(|w| w.worker == worker);
+                    let Some(place) = place else { continue };
+                    if is_orderly && matching.rounds.is_some() {
+                        matching.workers[place].leave(link);
+                        continue;
                     }
+                    let worker = matching.workers.swap_remove(place);
+                    let rounds = matching.rounds.as_mut();
+                    let lost = rounds.map_or_else(Vec::new, |rounds| rounds.lose(&worker));
+                    worker.hand_over(lost, Some(link));
                 }
                 Event::PutBack(jobs) => {
-                    for job in jobs.into_iter().rev() {
-                        matching.returned.push_front(job);
+                    if let Some(rounds) = &mut matching.rounds {
+                        rounds.put_back(jobs);
+                    } else {
+                        for job in jobs.into_iter().rev() {
+                            matching.returned.push_front(job);
+                        }
                     }
                     self.count_returned(matching);
                 }
@@ -318,14 +361,30 @@ impl Dispatcher {
         }
     }
 
+    /// Parts with workers that were waiting only for their last round.
+    fn let_go(matching: &mut Matching) {
+        let Some(rounds) = &mut matching.rounds else {
+            return;
+        };
+        let is_done = |worker: &mut Attached| worker.is_leaving() && rounds.is_done(worker);
+        let done: Vec<_> = matching.workers.extract_if(.., is_done).collect();
+        for worker in done {
+            let lost = rounds.lose(&worker);
+            worker.hand_over(lost, None);
+        }
+    }
+
     fn count_returned(&self, matching: &Matching) {
-        self.returned
-            .store(matching.returned.len(), Ordering::Relaxed);
+        let in_rounds = matching.rounds.as_ref().map_or(0, |rounds| rounds.len());
+        let returned = matching.returned.len() + in_rounds;
+        self.returned.store(returned, Ordering::Relaxed);
     }
 
     fn answer_waiting(&self, matching: &mut Matching, error: &Error) {
         let waiting = matching.returned.drain(..).chain(matching.taker.drain());
-        for job in waiting {
+        let rounds = matching.rounds.as_mut();
+        let stayed = rounds.map_or_else(Vec::new, |rounds| rounds.drain());
+        for job in waiting.chain(stayed) {
             job.answer(Err(error.clone()));
         }
         self.count_returned(matching);
@@ -334,156 +393,11 @@ impl Dispatcher {
         }
     }
 
-    /// Starts or prepares one batch; false when nothing is due or no worker has room.
-    fn start_one(&self, matching: &mut Matching) -> bool {
-        let Some((place, take)) = matching.choose() else {
-            return false;
-        };
-        let Some(next) = self.next_jobs(matching, take) else {
-            return false;
-        };
-        let places = next.places;
-        let batch = Batch::closed(matching.next_batch_id, next.jobs, next.closing);
-        matching.next_batch_id += 1;
-        matching.cursor = place + 1;
-        let worker = &mut matching.workers[place];
-        self.release(worker.newly_started());
-        let prepared = worker.submit(batch);
-        self.on_links.fetch_add(prepared, Ordering::Relaxed);
-        // A worker that was busy when it was chosen may have finished since then.
-        self.batcher.release(places.saturating_sub(prepared));
-        true
-    }
-
-    /// What goes next to a worker that is idle (`DueOnly`) or busy with room (`FullOnly`).
-    fn next_jobs(&self, matching: &mut Matching, take: Take) -> Option<Next> {
-        let now = Instant::now();
-        let mut take = take;
-        if take == Take::DueOnly {
-            let delay = self.batcher.policy().max_batch_delay;
-            if self
-                .arrivals
-                .as_ref()
-                .is_some_and(|them| them.are_over(delay))
-            {
-                take = Take::Anything;
-            }
-            if let Some(job) = self.solo.pop() {
-                return Some(Next::without_places(vec![job], Release::Alone, now));
-            }
-            let jobs = matching.take_returned(self.batcher.policy().batch_size.get(), now);
-            self.count_returned(matching);
-            if !jobs.is_empty() {
-                return Some(Next::without_places(jobs, Release::Retried, now));
-            }
-        }
-        match matching.taker.take(now, take) {
-            Taken::Batch(jobs) => {
-                let policy = self.batcher.policy();
-                let reason = if jobs.len() >= policy.batch_size.get() {
-                    Release::Full
-                } else if take == Take::Anything {
-                    Release::Eager
-                } else {
-                    Release::Delay
-                };
-                Some(Next {
-                    closing: Closing::new(reason, now, &jobs, policy.max_batch_delay),
-                    places: jobs.len(),
-                    jobs,
-                })
-            }
-            Taken::Wait(at) => {
-                if take != Take::FullOnly {
-                    self.due.set(at);
-                }
-                None
-            }
-            Taken::Empty => None,
-        }
-    }
-}
-
-impl Matching {
-    /// Jobs that came back, as many as fit into a batch and are still wanted.
-    fn take_returned(&mut self, most: usize, now: Instant) -> Vec<Job> {
-        self.returned.retain(|job| job.is_live(now));
-        let count = self.returned.len().min(most);
-        self.returned.drain(..count).collect()
-    }
-
-    /// An idle worker, which takes whatever is due, or else the least loaded one with room, which
-    /// takes a full batch only.
-    fn choose(&self) -> Option<(usize, Take)> {
-        let count = self.workers.len();
-        let places = (0..count).map(|step| (self.cursor + step) % count);
-        let mut with_room = None;
-        for place in places {
-            let worker = &self.workers[place];
-            if worker.is_idle() {
-                return Some((place, Take::DueOnly));
-            }
-            if with_room.is_none() && worker.has_room(count == 1) {
-                with_room = Some((place, Take::FullOnly));
-            }
-        }
-        with_room
-    }
-}
-
-/// The instant at which the batch that is forming is due, for the task that sleeps until then.
-#[derive(Debug)]
-struct DueTime {
-    /// Nanoseconds after `epoch`; `u64::MAX` when nothing waits.
-    at: AtomicU64,
-    earlier: Notify,
-    epoch: Instant,
-}
-
-impl DueTime {
-    fn new() -> Self {
-        Self {
-            at: AtomicU64::new(u64::MAX),
-            earlier: Notify::new(),
-            epoch: Instant::now(),
-        }
-    }
-
-    /// Moves the due time forward if `at` is earlier. A later one is met anyway: the task wakes,
-    /// finds nothing due, and is told the new time.
-    fn set(&self, at: Instant) {
-        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX - 1);
-        if nanos < self.at.fetch_min(nanos, Ordering::Relaxed) {
-            self.earlier.notify_one();
-        }
-    }
-
-    async fn watch(dispatcher: std::sync::Weak<Dispatcher>) {
-        loop {
-            let Some(strong) = dispatcher.upgrade() else {
-                return;
-            };
-            let at = strong.due.at.load(Ordering::Relaxed);
-            // The dispatcher must be able to go away while this task sleeps, so that it holds it
-            // for at most a second at a time.
-            let cap = Instant::now() + Duration::from_secs(1);
-            let until = if at == u64::MAX {
-                cap
-            } else {
-                cap.min(strong.due.epoch + Duration::from_nanos(at))
-            };
-            tokio::select! {
-                () = strong.due.earlier.notified() => {}
-                () = tokio::time::sleep_until(until.into()) => {
-                    let now = strong.due.epoch.elapsed().as_nanos();
-                    if u128::from(at) <= now {
-                        strong.due.at.store(u64::MAX, Ordering::Relaxed);
-                        strong.pump();
-                    }
-                }
-            }
-        }
+    /// Whether a batch that waits for company waits in vain.
+    fn is_last_call(&self) -> bool {
+        let delay = self.batcher.policy().max_batch_delay;
+        let arrivals = self.arrivals.as_ref();
+        arrivals.is_some_and(|them| them.are_over(delay))
     }
 }
 

@@ -113,6 +113,12 @@ impl Batch {
 
 #[pymethods]
 impl Batch {
+    /// The server's number of the batch.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.submission_id
+    }
+
     fn __len__(&self) -> usize {
         self.size
     }

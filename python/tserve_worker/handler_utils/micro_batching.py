@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 STEPS = ("preprocess", "inference", "postprocess")
@@ -108,13 +108,20 @@ class MicroBatching:
         """
         size = self.micro_batch_size
         slices = [data[start : start + size] for start in range(0, len(data), size)]
+        has_failed = threading.Event()
         finished = []
         for index, rows in enumerate(slices):
             value: Future[Any] = Future()
             value.set_result(rows)
             for step in STEPS:
-                value = self._pools[step].submit(self._run, step, index, value)
+                value = self._pools[step].submit(self._run, step, index, value, has_failed)
             finished.append(value)
+        # All of them, so that nothing of this batch still runs when the handler gets the next one.
+        wait(finished)
+        errors = [error for error in (future.exception() for future in finished) if error]
+        for error in errors:
+            if not isinstance(error, _SkippedError):
+                raise error
         return [item for future in finished for item in future.result()]
 
     def get_micro_batch_idx(self) -> int | None:
@@ -126,11 +133,20 @@ class MicroBatching:
         for pool in getattr(self, "_pools", {}).values():
             pool.shutdown(wait=False)
 
-    def _run(self, step: str, index: int, before: Future[Any]) -> Any:
+    def _run(self, step: str, index: int, before: Future[Any], has_failed: threading.Event) -> Any:
         """Run one step on one slice, as soon as the step before is through with it."""
         value = before.result()
+        if has_failed.is_set():
+            raise _SkippedError
         self._local.index = index
         try:
             return self._functions[step](value)
+        except BaseException:
+            has_failed.set()
+            raise
         finally:
             self._local.index = None
+
+
+class _SkippedError(Exception):
+    """Another slice of the batch has failed, so nobody needs this one."""

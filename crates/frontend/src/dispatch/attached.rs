@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
+use tokio::sync::oneshot;
 use tserve_shm::{JobRef, Submitter};
 
 use super::LINK_DEPTH;
 use super::batch::Batch;
+use super::job::Job;
+use super::kind::Kind;
+use super::round::Round;
 use crate::error::Error;
 
 /// Batches are prepared for a busy worker only if it is done with the one it runs in about this
@@ -27,6 +31,8 @@ const MEAN_OVER: u64 = 8;
 #[derive(Debug)]
 pub struct InFlight {
     batches: ArrayQueue<Batch>,
+    /// What the worker's rounds have left, for the dispatcher.
+    rounds: SegQueue<Round>,
     completed: AtomicU64,
     /// Nanoseconds after `epoch` at which the batch that runs now began; 0 while idle.
     running_since: AtomicU64,
@@ -38,9 +44,10 @@ pub struct InFlight {
 
 impl InFlight {
     /// An empty link.
-    pub fn new() -> Arc<Self> {
+    pub fn new(kind: &Kind) -> Arc<Self> {
         Arc::new(Self {
-            batches: ArrayQueue::new(LINK_DEPTH as usize),
+            batches: ArrayQueue::new(kind.link_depth() as usize),
+            rounds: SegQueue::new(),
             completed: AtomicU64::new(0),
             running_since: AtomicU64::new(0),
             batch_time: AtomicU64::new(u64::MAX),
@@ -51,6 +58,16 @@ impl InFlight {
     /// Takes the oldest batch, whose answer has begun to arrive or never will.
     pub fn take(&self) -> Option<Batch> {
         self.batches.pop()
+    }
+
+    /// Hands on what a round has left, before [`Self::finish`].
+    pub fn give_back(&self, round: Round) {
+        self.rounds.push(round);
+    }
+
+    /// What a round has left that the dispatcher has not seen.
+    pub fn take_round(&self) -> Option<Round> {
+        self.rounds.pop()
     }
 
     /// Notes that a batch taken with [`Self::take`] is answered; the next one, if any, runs now.
@@ -131,6 +148,8 @@ pub struct LinkEnd {
     pub submitter: Submitter,
     /// Jobs of batches that wait on the link and still count as queued.
     pub unreleased: usize,
+    /// Jobs that waited for this worker and that no other can serve.
+    pub lost: Vec<Job>,
 }
 
 /// A worker that takes batches.
@@ -144,11 +163,20 @@ pub(super) struct Attached {
     ahead: VecDeque<(u64, usize)>,
     /// Set when the link has refused a batch; it gets no other.
     pub(super) is_broken: bool,
+    /// Batches it may be running at a time.
+    at_once: u64,
+    /// Set when it is to go as soon as it has nothing left that only it can do.
+    leaving: Option<oneshot::Sender<LinkEnd>>,
     scratch: Vec<JobRef>,
 }
 
 impl Attached {
-    pub(super) fn new(worker: u64, submitter: Submitter, in_flight: Arc<InFlight>) -> Self {
+    pub(super) fn new(
+        worker: u64,
+        submitter: Submitter,
+        in_flight: Arc<InFlight>,
+        at_once: u64,
+    ) -> Self {
         Self {
             worker,
             submitter,
@@ -156,6 +184,8 @@ impl Attached {
             submitted: 0,
             ahead: VecDeque::new(),
             is_broken: false,
+            at_once,
+            leaving: None,
             scratch: Vec::new(),
         }
     }
@@ -165,9 +195,24 @@ impl Attached {
         self.submitted - self.in_flight.completed()
     }
 
-    /// Whether it has nothing to do.
+    /// Whether it can begin with another batch at once.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_broken && self.load() == 0
+        !self.is_broken && self.load() < self.at_once
+    }
+
+    /// Lets it go once nothing is left that only it can do.
+    pub(super) fn leave(&mut self, link: oneshot::Sender<LinkEnd>) {
+        self.leaving = Some(link);
+    }
+
+    /// Whether it takes nothing new.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// What a round of it has left.
+    pub(super) fn take_round(&self) -> Option<Round> {
+        self.in_flight.take_round()
     }
 
     /// Whether it is to hold another batch.
@@ -189,10 +234,15 @@ impl Attached {
     }
 
     /// The link, for the worker's own task: no more batches go to it from here.
-    pub(super) fn into_end(self) -> LinkEnd {
-        LinkEnd {
+    pub(super) fn hand_over(self, lost: Vec<Job>, link: Option<oneshot::Sender<LinkEnd>>) {
+        let end = LinkEnd {
             unreleased: self.ahead.iter().map(|(_, jobs)| jobs).sum(),
             submitter: self.submitter,
+            lost,
+        };
+        if let Some(link) = link.or(self.leaving) {
+            // A task that no longer waits for its link is gone with its worker.
+            let _ = link.send(end);
         }
     }
 
@@ -201,7 +251,7 @@ impl Attached {
     ///
     /// Returns how many of its jobs wait on the link because the worker is busy.
     pub(super) fn submit(&mut self, batch: Batch) -> usize {
-        let starts_now = self.load() == 0;
+        let starts_now = self.load() < self.at_once;
         let (id, count) = (batch.id, batch.len());
         self.scratch.clear();
         self.scratch.extend(batch.job_refs());
@@ -233,7 +283,7 @@ mod tests {
     use super::*;
 
     fn depth_after(batch_time: Duration, is_only_worker: bool) -> u64 {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(&Kind::Batches);
         let nanos = u64::try_from(batch_time.as_nanos()).expect("short");
         in_flight.batch_time.store(nanos, Ordering::Relaxed);
         in_flight.depth(is_only_worker)
@@ -254,12 +304,12 @@ mod tests {
     #[test]
     fn a_slow_worker_and_one_that_has_proved_nothing_get_none() {
         assert_eq!(depth_after(Duration::from_millis(6), true), 1);
-        assert_eq!(InFlight::new().depth(true), 1);
+        assert_eq!(InFlight::new(&Kind::Batches).depth(true), 1);
     }
 
     #[test]
     fn batches_collected_together_do_not_look_instant() {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(&Kind::Batches);
         in_flight.batch_time.store(4_000_000, Ordering::Relaxed);
         in_flight
             .running_since

@@ -1,5 +1,6 @@
 //! One batch on its way through a worker, and how its reply is split.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,8 @@ use tserve_shm::{JobRef, Reply, ReplyItem};
 
 use super::Job;
 use super::delivery::{Closing, Delivery};
+use super::kind::RoundRules;
+use super::round::Round;
 use super::stream::Room;
 use crate::error::Error;
 use crate::service::InferenceReply;
@@ -30,6 +33,8 @@ pub struct Batch {
     pub id: u64,
     jobs: Vec<Job>,
     closing: Closing,
+    /// Set for a round whose requests may come back in the next one.
+    rules: Option<Arc<RoundRules>>,
 }
 
 impl Batch {
@@ -40,7 +45,23 @@ impl Batch {
     }
 
     pub(super) fn closed(id: u64, jobs: Vec<Job>, closing: Closing) -> Self {
-        Self { id, jobs, closing }
+        Self {
+            id,
+            jobs,
+            closing,
+            rules: None,
+        }
+    }
+
+    /// A batch whose reply is read as that of a round.
+    pub(super) fn of_round(id: u64, jobs: Vec<Job>, rules: Arc<RoundRules>) -> Self {
+        let closing = Closing::new(Release::Eager, Instant::now(), &jobs, Duration::ZERO);
+        Self {
+            id,
+            jobs,
+            closing,
+            rules: Some(rules),
+        }
     }
 
     /// Number of jobs.
@@ -55,7 +76,7 @@ impl Batch {
 
     /// Ids of its requests, comma-separated.
     pub fn request_ids(&self) -> String {
-        let records = self.jobs.iter().map(|job| &*job.request.meta);
+        let records = self.jobs.iter().map(|job| job.request.record());
         let views = records.filter_map(|record| RequestView::parse(record).ok());
         let ids: Vec<&str> = views.map(|view| view.id()).collect();
         ids.join(",")
@@ -63,7 +84,8 @@ impl Batch {
 
     /// Where the time of each of its jobs went.
     pub fn stages(&self, delivery: &Delivery) -> impl Iterator<Item = Stages> {
-        let jobs = self.jobs.iter();
+        // One that comes back has been told of when it was new.
+        let jobs = self.jobs.iter().filter(|job| !job.request.is_follow_up());
         jobs.filter_map(|job| delivery.stages(&self.closing, job.arrived, self.jobs.len()))
     }
 
@@ -87,11 +109,7 @@ impl Batch {
         let delivery = delivery.into();
         let limits = delivery.limits;
         if reply.code != 200 {
-            let error = failure(reply);
-            for job in &mut self.jobs {
-                job.reply.fail(error.clone());
-            }
-            return;
+            return self.fail_all(&failure(reply));
         }
         // A slice keeps the whole frame alive, and a client that reads slowly must not keep what was
         // meant for its neighbours.
@@ -123,14 +141,14 @@ impl Batch {
     /// Ends the streams whose clients have taken nothing for `limit`, to the good of the others.
     pub fn end_stalled(&mut self, limit: Duration) {
         for job in &mut self.jobs {
-            if let Some(room) = job.reply.lacks_room()
-                && room.idle_for() >= limit
-            {
-                job.reply.fail(Error::ClientTimeout(format!(
-                    "The client has read nothing of the stream for stream_stall_timeout {} s.",
-                    limit.as_secs_f64()
-                )));
-            }
+            end_if_stalled(job, limit);
+        }
+    }
+
+    /// Answers every job with the same error, though the worker has yet to answer the batch.
+    pub fn fail_all(&mut self, error: &Error) {
+        for job in &mut self.jobs {
+            job.reply.fail(error.clone());
         }
     }
 
@@ -141,20 +159,25 @@ impl Batch {
     }
 
     /// Answers every job from the worker's last reply: each exactly once, whatever the reply says.
-    pub fn answer(self, reply: Reply, delivery: impl Into<Delivery>) {
+    /// Only of a round something is left.
+    pub fn answer(self, reply: Reply, delivery: impl Into<Delivery>) -> Option<Round> {
         let delivery = delivery.into();
         let limits = delivery.limits;
         let (closing, size) = (self.closing, self.jobs.len());
         let stages = |job: &Job| delivery.stages(&closing, job.arrived, size);
+        if let Some(rules) = &self.rules {
+            return Some(Round::of(self.jobs, reply, limits, rules, &stages));
+        }
         if reply.code != 200 {
-            return self.fail(&failure(reply));
+            self.fail(&failure(reply));
+            return None;
         }
         if is_in_order(&reply.items, self.jobs.len()) {
             for (job, item) in self.jobs.into_iter().zip(reply.items) {
                 let stages = stages(&job);
                 job.answer(finish(Some(item), limits, stages));
             }
-            return;
+            return None;
         }
         let mut answers: Vec<Option<ReplyItem>> = Vec::new();
         answers.resize_with(self.jobs.len(), || None);
@@ -169,6 +192,7 @@ impl Batch {
             let stages = stages(&job);
             job.answer(finish(item, limits, stages));
         }
+        None
     }
 
     /// Answers every job with the same error.
@@ -179,8 +203,20 @@ impl Batch {
     }
 }
 
+/// Ends the stream of a job whose client has taken nothing for `limit`.
+pub(super) fn end_if_stalled(job: &mut Job, limit: Duration) {
+    if let Some(room) = job.reply.lacks_room()
+        && room.idle_for() >= limit
+    {
+        job.reply.fail(Error::ClientTimeout(format!(
+            "The client has read nothing of the stream for stream_stall_timeout {} s.",
+            limit.as_secs_f64()
+        )));
+    }
+}
+
 /// The error of a reply that befell the whole batch.
-fn failure(reply: Reply) -> Error {
+pub(super) fn failure(reply: Reply) -> Error {
     Error::Worker {
         status: u16::try_from(reply.code).unwrap_or(500),
         message: reply.message,
@@ -194,7 +230,7 @@ fn is_in_order(items: &[ReplyItem], jobs: usize) -> bool {
 }
 
 /// Checks the last, or only, answer to one request.
-fn finish(
+pub(super) fn finish(
     item: Option<ReplyItem>,
     limits: ReplyLimits,
     stages: Option<Stages>,
@@ -208,7 +244,7 @@ fn finish(
     Ok(InferenceReply { body, ..head })
 }
 
-fn split_item(item: ReplyItem, stages: Option<Stages>) -> (InferenceReply, Bytes) {
+pub(super) fn split_item(item: ReplyItem, stages: Option<Stages>) -> (InferenceReply, Bytes) {
     let status = u16::try_from(item.status)
         .ok()
         .filter(|status| (100..=999).contains(status));

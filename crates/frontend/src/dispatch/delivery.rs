@@ -89,6 +89,11 @@ impl Delivery {
         }
     }
 
+    /// Largest body of one reply.
+    pub fn max_response_size(&self) -> u64 {
+        self.limits.max_response_size
+    }
+
     /// When the server had the reply.
     pub fn collected(&self) -> Option<Instant> {
         self.timing.map(|timing| timing.collected)

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tserve_batcher::Queued;
+use tserve_shm::wire::{RequestView, RequestWriter};
 use tserve_shm::{Block, JobRef};
 
 use super::arrivals::WaitingClient;
@@ -16,18 +17,64 @@ use crate::service::InferenceReply;
 #[derive(Debug)]
 pub struct EncodedRequest {
     /// Id, headers and input table; small inputs stand here too.
-    pub meta: Block,
+    meta: Block,
+    /// Bytes of `meta` that are the record.
+    record_len: usize,
     /// A large body that inputs refer to.
-    pub body: Option<Block>,
+    body: Option<Block>,
+    /// Whether a worker has had the inputs and is not to get them again.
+    is_follow_up: bool,
 }
 
 impl EncodedRequest {
+    /// A record that fills `meta`, and the body that its inputs refer to.
+    pub fn new(meta: Block, body: Option<Block>) -> Self {
+        Self {
+            record_len: meta.len(),
+            meta,
+            body,
+            is_follow_up: false,
+        }
+    }
+
     /// Where the worker finds the request.
     pub fn job_ref(&self) -> JobRef {
         JobRef {
             offset: self.meta.offset(),
-            len: self.meta.len() as u32,
+            len: self.record_len as u32,
         }
+    }
+
+    /// Whether a worker has had the inputs already.
+    pub(super) fn is_follow_up(&self) -> bool {
+        self.is_follow_up
+    }
+
+    /// The record, as the worker reads it.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.meta[..self.record_len]
+    }
+
+    /// Takes the inputs away, once the worker has answered its batch: it has its own copy, and gets
+    /// id and headers again only to know whose turn it is.
+    pub(super) fn forget_inputs(&mut self) {
+        if self.is_follow_up {
+            return;
+        }
+        self.is_follow_up = true;
+        let Ok(view) = RequestView::parse(&self.meta) else {
+            return;
+        };
+        let record = RequestWriter {
+            id: view.id(),
+            headers: view.headers(),
+            inputs: &[],
+        };
+        let mut bytes = vec![0; record.encoded_len()];
+        record.write(&mut bytes);
+        self.meta[..bytes.len()].copy_from_slice(&bytes);
+        self.record_len = bytes.len();
+        self.body = None;
     }
 }
 
@@ -129,6 +176,31 @@ impl Drop for ReplySlot {
     }
 }
 
+/// The sequence that a request belongs to.
+#[derive(Debug)]
+pub struct SequenceTag {
+    /// Id of the sequence.
+    pub id: String,
+    /// Whether this request is to be its last one.
+    pub ends: bool,
+    /// What the client is told when the sequence, or another one, cannot be taken on.
+    pub refusal: Error,
+    /// Whether a worker has had an earlier request of the sequence.
+    pub(super) is_continuing: bool,
+}
+
+impl SequenceTag {
+    /// The tag of a request that is about to be admitted.
+    pub fn new(id: String, ends: bool, refusal: Error) -> Box<Self> {
+        Box::new(Self {
+            id,
+            ends,
+            refusal,
+            is_continuing: false,
+        })
+    }
+}
+
 /// One admitted request.
 #[derive(Debug)]
 pub struct Job {
@@ -141,9 +213,16 @@ pub struct Job {
     /// Its connection, which can send no other request until this is dropped; `None` where nothing
     /// is known of the client.
     pub client: Option<WaitingClient>,
+    /// Its sequence, if its model has such.
+    pub sequence: Option<Box<SequenceTag>>,
 }
 
 impl Job {
+    /// Whether only the worker that has it can go on with it.
+    pub fn is_bound(&self) -> bool {
+        self.request.is_follow_up || self.sequence.as_ref().is_some_and(|it| it.is_continuing)
+    }
+
     /// Answers the job.
     pub fn answer(self, answer: Result<InferenceReply, Error>) {
         self.reply.answer(answer);

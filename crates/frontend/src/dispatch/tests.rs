@@ -10,6 +10,8 @@ use tserve_shm::{
 
 use super::*;
 
+mod rounds;
+
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 16,
 };
@@ -30,6 +32,10 @@ type Answer = BegunReceiver;
 
 impl Bench {
     fn new(batch_size: usize, delay: Duration, places: usize) -> Self {
+        Self::of(Kind::Batches, batch_size, delay, places)
+    }
+
+    fn of(kind: Kind, batch_size: usize, delay: Duration, places: usize) -> Self {
         let policy = Policy {
             batch_size: NonZeroUsize::new(batch_size).expect("not zero"),
             max_batch_delay: delay,
@@ -39,7 +45,7 @@ impl Bench {
                 capacity_bytes: 1 << 20,
             })
             .expect("heap"),
-            dispatcher: Dispatcher::start(policy, places, None),
+            dispatcher: Dispatcher::start(kind, policy, places, None),
         }
     }
 
@@ -51,7 +57,7 @@ impl Bench {
         };
         let (submitter, completions, link) =
             local::create_link(&config, &self.arena).expect("heap");
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(self.dispatcher.kind());
         self.dispatcher
             .attach(id, submitter, Arc::clone(&in_flight));
         TestWorker {
@@ -75,13 +81,14 @@ impl Bench {
         let mut meta = self.arena.allocate(record.encoded_len()).expect("room");
         record.write(&mut meta);
         let (reply, answer) = ReplySlot::new(None);
-        let request = EncodedRequest { meta, body: None };
+        let request = EncodedRequest::new(meta, None);
         (
             Job {
                 request,
                 arrived: Instant::now(),
                 reply,
                 client: None,
+                sequence: None,
             },
             answer,
         )
@@ -132,7 +139,9 @@ impl TestWorker {
         let completion = self.completions.poll().expect("sound").expect("a reply");
         let batch = self.in_flight.take().expect("in flight");
         assert_eq!(batch.id, completion.batch_id);
-        batch.answer(completion.reply, LIMITS);
+        if let Some(round) = batch.answer(completion.reply, LIMITS) {
+            self.in_flight.give_back(round);
+        }
         self.in_flight.finish();
         dispatcher.pump();
     }

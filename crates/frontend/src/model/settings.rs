@@ -453,9 +453,6 @@ fn declared(archive: &ArchiveConfig, batch_size: i64, max_batch_delay: i64) -> D
 
 fn warn_about_missing_features(archive: &ArchiveConfig) {
     let missing = [
-        (archive.sequence_batching, "sequenceBatching"),
-        (archive.continuous_batching, "continuousBatching"),
-        (archive.async_communication, "asyncCommunication"),
         (archive.parallel_type.is_some(), "parallelType"),
         (archive.torchrun.is_some(), "torchrun"),
     ];

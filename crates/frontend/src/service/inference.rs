@@ -1,5 +1,7 @@
 //! Predictions: admission, encoding into shared memory, and the reply that follows.
 
+mod sequence;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 use super::ServedModel;
 use super::state::ServerState;
 use crate::dispatch::{
-    Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, WaitingClient,
+    Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, SequenceTag, WaitingClient,
 };
 use crate::error::Error;
 use crate::telemetry::{ModelMetrics, Outcome, Stages};
@@ -276,9 +278,12 @@ impl InferenceService {
         if request.client.is_none() {
             self.state.arrivals.surprise();
         }
-        let (job, mut pending) = admit(request).inspect_err(|_| {
-            metrics.ended(Outcome::Rejected);
-        })?;
+        let admitted = if context.dispatcher.kind().has_sequences() {
+            sequence::admit(request)
+        } else {
+            admit(request, None)
+        };
+        let (job, mut pending) = admitted.inspect_err(|_| metrics.ended(Outcome::Rejected))?;
         match context.dispatcher.push(job) {
             Ok(()) => {
                 model.pool.answer_if_deserted();
@@ -297,14 +302,17 @@ impl InferenceService {
 /// Runs one request alone in its batch, past the queue (customized describe).
 pub(super) fn submit_solo(request: InferenceRequest<'_>) -> Result<PendingReply, Error> {
     let model = Arc::clone(&request.model);
-    let (job, pending) = admit(request)?;
+    let (job, pending) = admit(request, None)?;
     model.context().dispatcher.push_solo(job);
     model.pool.answer_if_deserted();
     Ok(pending)
 }
 
 /// Writes a request into shared memory and makes its job.
-fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
+fn admit(
+    request: InferenceRequest<'_>,
+    sequence: Option<Box<SequenceTag>>,
+) -> Result<(Job, PendingReply), Error> {
     let meta = encode(&request)?;
     let model = Arc::clone(&request.model);
     let names_version = request.requested_version.is_some();
@@ -327,10 +335,11 @@ fn admit(request: InferenceRequest<'_>) -> Result<(Job, PendingReply), Error> {
     let bytes = meta.len() + body.as_ref().map_or(0, Block::len);
     let bytes = bytes as u64;
     let job = Job {
-        request: EncodedRequest { meta, body },
+        request: EncodedRequest::new(meta, body),
         arrived,
         reply,
         client: request.client,
+        sequence,
     };
     let metrics = Arc::clone(&model.context().metrics);
     metrics.admitted(bytes);

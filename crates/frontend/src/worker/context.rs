@@ -7,7 +7,7 @@ use tserve_shm::{Arena, LinkConfig};
 
 use super::process::WorkerEnvironment;
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, LINK_DEPTH, ReplyLimits};
+use crate::dispatch::{Dispatcher, ReplyLimits};
 use crate::model::dependencies::Venv;
 use crate::model::settings::Settings;
 use crate::telemetry::{ModelMetrics, Telemetry};
@@ -74,7 +74,7 @@ impl ModelContext {
             .saturating_add(1 << 20);
         let reply_bytes = per_reply.saturating_mul(batch).clamp(64 << 20, 1 << 38);
         LinkConfig {
-            depth: LINK_DEPTH,
+            depth: self.dispatcher.kind().link_depth(),
             max_batch: self.settings.batch_size,
             reply_bytes,
         }

@@ -28,7 +28,10 @@ pub(super) enum ToWorker<'a> {
         envelope: Option<&'a str>,
         limit_max_image_pixels: bool,
         metrics_config: Option<&'a Path>,
+        async_communication: bool,
     },
+    /// Nobody waits for the answer to a batch any more.
+    Cancel { batch_id: u64 },
 }
 
 /// What a worker tells the server.

@@ -16,7 +16,8 @@ use super::control::Control;
 use super::failure::LastFailure;
 use super::memory;
 use super::process::kill_group;
-use crate::dispatch::{Batch, Delivery, InFlight, ReplyLimits, Room};
+use super::side_by_side::SideBySide;
+use crate::dispatch::{Batch, Delivery, InFlight, ReplyLimits, Room, Round};
 
 /// How long a worker that was told to end may take before it is killed.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
@@ -42,6 +43,10 @@ pub(super) struct Life {
     pub(super) context: Arc<ModelContext>,
     /// When its last batch was answered.
     pub(super) free_since: Option<Instant>,
+    /// A round that is over, but for clients that have yet to take its parts.
+    pub(super) resting: Option<Box<Round>>,
+    /// Set when the worker answers in any order; then nothing is `current`.
+    pub(super) side_by_side: Option<Box<SideBySide>>,
 }
 
 /// The wake-ups of a worker, as something to await.
@@ -80,12 +85,24 @@ impl Life {
     /// What the worker did that it must not.
     pub(super) fn collect(&mut self, limits: ReplyLimits) -> Result<usize, String> {
         let mut finished = 0;
-        while self.lacks_room().is_none()
-            && let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())?
-        {
+        while self.lacks_room().is_none() {
+            finished += usize::from(self.end_round());
+            let Some(completion) = self.completions.poll().map_err(|lie| lie.to_string())? else {
+                break;
+            };
             finished += usize::from(self.deliver(completion, limits)?);
         }
         Ok(finished)
+    }
+
+    /// Lets the next round begin. Returns whether there was one that had to wait.
+    fn end_round(&mut self) -> bool {
+        let Some(round) = self.resting.take() else {
+            return false;
+        };
+        self.in_flight.give_back(*round);
+        self.in_flight.finish();
+        true
     }
 
     /// Takes every reply that has arrived from a worker that is gone, whether or not there is room.
@@ -101,11 +118,26 @@ impl Life {
 
     /// What to wait for before more replies are taken; `None` while nothing hinders.
     pub(super) fn lacks_room(&self) -> Option<Room> {
-        self.current.as_ref()?.lacks_room()
+        match (&self.current, &self.resting) {
+            (Some(batch), _) => batch.lacks_room(),
+            (None, Some(round)) => round.lacks_room(),
+            (None, None) => None,
+        }
     }
 
     /// Hands one reply to those who wait for it. Returns whether its batch is finished.
     fn deliver(&mut self, completion: Completion, limits: ReplyLimits) -> Result<bool, String> {
+        if let Some(open) = &mut self.side_by_side {
+            let times = completion.reply.times;
+            let delivery = Delivery::now(limits, self.worker, times, None);
+            return open.deliver(
+                completion,
+                &self.completions,
+                &self.in_flight,
+                delivery,
+                |reply, batch| count(&self.context, reply, batch, &delivery),
+            );
+        }
         let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
             return Err("an answer to a batch that was not given".to_owned());
         };
@@ -115,9 +147,13 @@ impl Life {
         }
         let times = completion.reply.times;
         let delivery = Delivery::now(limits, self.worker, times, self.free_since);
-        self.count(&completion.reply, &batch, &delivery);
+        count(&self.context, &completion.reply, &batch, &delivery);
         if completion.reply.is_last {
-            batch.answer(completion.reply, delivery);
+            if let Some(round) = batch.answer(completion.reply, delivery) {
+                self.free_since = delivery.collected();
+                self.resting = Some(Box::new(round));
+                return Ok(false);
+            }
             self.in_flight.finish();
             self.free_since = delivery.collected();
             return Ok(true);
@@ -131,26 +167,13 @@ impl Life {
         Ok(false)
     }
 
-    /// Notes what a reply says about the model's work.
-    fn count(&self, reply: &Reply, batch: &Batch, delivery: &Delivery) {
-        let metrics = &self.context.metrics;
-        let bytes = reply.items.iter().map(|item| item.body.len() as u64);
-        metrics.sent(bytes.sum());
-        if !reply.is_last {
-            return;
-        }
-        metrics.batch_done(batch.release(), batch.len(), batch.stages(delivery));
-        if reply.code == 200
-            && let Some(stages) = batch.stages(delivery).next()
-        {
-            let all = &self.context.telemetry.metrics;
-            all.note_batch(metrics, &stages, || batch.request_ids());
-        }
-    }
-
     /// Whether every batch is answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.current.is_none() && self.in_flight.is_empty()
+        let open = self.side_by_side.as_ref();
+        self.current.is_none()
+            && self.resting.is_none()
+            && open.is_none_or(|open| open.is_empty())
+            && self.in_flight.is_empty()
     }
 
     /// The exit status of a worker whose control socket has closed.
@@ -180,5 +203,22 @@ impl Life {
         }
         // Whatever the handler started and left behind.
         kill_group(self.pid);
+    }
+}
+
+/// Notes what a reply says about the model's work.
+fn count(context: &ModelContext, reply: &Reply, batch: &Batch, delivery: &Delivery) {
+    let metrics = &context.metrics;
+    let bytes = reply.items.iter().map(|item| item.body.len() as u64);
+    metrics.sent(bytes.sum());
+    if !reply.is_last {
+        return;
+    }
+    metrics.batch_done(batch.release(), batch.len(), batch.stages(delivery));
+    if reply.code == 200
+        && let Some(stages) = batch.stages(delivery).next()
+    {
+        let all = &context.telemetry.metrics;
+        all.note_batch(metrics, &stages, || batch.request_ids());
     }
 }

@@ -28,6 +28,9 @@ impl Life {
                 self.completions.abandon(batch.id);
             }
         }
+        if let Some(round) = &mut self.resting {
+            round.end_stalled(limit);
+        }
         self.in_flight.progressed();
     }
 }

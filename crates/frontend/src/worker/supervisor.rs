@@ -15,9 +15,10 @@ use super::life::Life;
 use super::memory;
 use super::output;
 use super::process::kill_group;
+use super::side_by_side::SideBySide;
 use super::status::{WorkerState, WorkerStatus};
 use super::streaming::wait_for_room;
-use crate::dispatch::{InFlight, LinkEnd, Room};
+use crate::dispatch::{InFlight, Kind, LinkEnd, Room};
 use crate::error::Error;
 use crate::telemetry::{Loss, Stream};
 
@@ -209,11 +210,14 @@ impl Supervisor {
             memory_kills,
             control: Control::new(control)?,
             completions,
-            in_flight: InFlight::new(),
+            in_flight: InFlight::new(context.dispatcher.kind()),
             current: None,
             worker: self.status.id,
             context: Arc::clone(context),
             free_since: None,
+            resting: None,
+            side_by_side: (*context.dispatcher.kind() == Kind::SideBySide)
+                .then(|| Box::new(SideBySide::new())),
         };
         Ok((life, submitter))
     }
@@ -234,6 +238,7 @@ impl Supervisor {
             envelope: context.config.service_envelope.as_deref(),
             limit_max_image_pixels: context.config.limit_max_image_pixels,
             metrics_config: context.config.metrics_config.as_deref(),
+            async_communication: settings.declared.async_communication,
         };
         // A worker that is dead already shows as such below.
         let _ = life.control.send(&load).await;
@@ -332,10 +337,11 @@ impl Supervisor {
     /// Takes the worker out of service; unless it is to end at once, what it runs may finish.
     async fn stop_serving(&mut self, life: &mut Life, mode: StopMode) {
         self.status.set_state(WorkerState::Stopping);
-        let link = self.context.dispatcher.detach(self.status.id).await;
-        if mode == StopMode::Drain {
-            self.drain(life).await;
-        }
+        let link = if mode == StopMode::Drain {
+            self.drain(life).await
+        } else {
+            self.context.dispatcher.detach(self.status.id).await
+        };
         if !life.is_idle() {
             // What is told to be undone must not be done a moment later.
             life.kill().await;
@@ -388,7 +394,7 @@ impl Supervisor {
                     Err(error) => return Event::Broken(error.to_string()),
                 },
                 _ = clock.tick() => {
-                    if life.in_flight.running_for().is_some_and(|time| time > limit) {
+                    if life.is_late(limit).await {
                         return Event::TimeOut;
                     }
                 }
@@ -415,37 +421,6 @@ impl Supervisor {
         }
     }
 
-    /// Lets what is in flight finish, until the pool runs out of patience.
-    async fn drain(&mut self, life: &mut Life) {
-        let stall = self.context.config.stream_stall_timeout;
-        let Ok(bell) = life.bell() else { return };
-        let context = Arc::clone(&self.context);
-        while life.collect(self.context.reply_limits()).is_ok() && !life.is_idle() {
-            let room = life.lacks_room();
-            if room.is_none() && !life.completions.prepare_to_wait() {
-                continue;
-            }
-            let more = async {
-                match &room {
-                    Some(room) => wait_for_room(room, stall).await,
-                    None => bell.rung(&life.completions).await,
-                }
-            };
-            tokio::select! {
-                () = more => {
-                    if room.is_some() {
-                        life.resume(stall);
-                    }
-                }
-                _ = life.child.wait() => return,
-                Ok(FromWorker::Metrics { lines }) = life.control.receive() => {
-                    context.measured(&lines);
-                }
-                _ = self.stop.wait_for(|mode| *mode == StopMode::Kill) => return,
-            }
-        }
-    }
-
     /// Answers or hands back every batch the worker still has: those it had begun fail, those it
     /// had not go back into the queue.
     fn settle(&self, life: &mut Life, link: Option<LinkEnd>, error: &Error) {
@@ -455,7 +430,20 @@ impl Supervisor {
             batch.fail(error);
             life.in_flight.finish();
         }
+        if let Some(mut open) = life.side_by_side.take() {
+            open.fail(&life.in_flight, error);
+        }
+        if let Some(round) = life.resting.take() {
+            round.fail(error);
+            life.in_flight.finish();
+        }
+        while let Some(round) = life.in_flight.take_round() {
+            round.fail(error);
+        }
         let Some(link) = link else { return };
+        for job in link.lost {
+            job.answer(Err(error.clone()));
+        }
         let started = link.submitter.started();
         let mut place = life.in_flight.finished();
         let mut unstarted = Vec::new();
@@ -463,7 +451,13 @@ impl Supervisor {
             if place < started {
                 batch.fail(error);
             } else {
-                unstarted.extend(batch.into_jobs());
+                for job in batch.into_jobs() {
+                    if job.is_bound() {
+                        job.answer(Err(error.clone()));
+                    } else {
+                        unstarted.push(job);
+                    }
+                }
             }
             life.in_flight.finish();
             place += 1;

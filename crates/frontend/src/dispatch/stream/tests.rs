@@ -49,10 +49,11 @@ fn batch(size: usize) -> (Batch, Vec<super::super::BegunReceiver>) {
             let (reply, answer) = ReplySlot::new(None);
             let meta = arena.allocate(64).expect("room");
             let job = Job {
-                request: EncodedRequest { meta, body: None },
+                request: EncodedRequest::new(meta, None),
                 arrived: Instant::now(),
                 reply,
                 client: None,
+                sequence: None,
             };
             (job, answer)
         })

@@ -14,7 +14,7 @@ use super::{
     remove, removed_meanwhile, uninterrupted, worker_count,
 };
 use crate::config::Config;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Kind};
 use crate::error::Error;
 use crate::model::archive::{UnpackLimits, UnpackedArchive, unpack};
 use crate::model::dependencies::{self, Needs, Tools, Venv};
@@ -232,8 +232,9 @@ impl ManagementService {
                 .unwrap_or(NonZeroUsize::MIN),
             max_batch_delay: settings.max_batch_delay,
         };
+        let kind = Kind::of(&settings, &state.config)?;
         let limits = ArenaLimits {
-            capacity_bytes: arena_bytes(&state.config, &settings),
+            capacity_bytes: arena_bytes(&state.config, &settings, &kind),
         };
         let arena = Arena::new(&limits)
             .map_err(|error| Error::Internal(format!("Cannot set up shared memory: {error}")))?;
@@ -245,6 +246,7 @@ impl ManagementService {
             directory: archive.directory().to_path_buf(),
             link_parent: archive.link_parent().map(Path::to_path_buf),
             dispatcher: Dispatcher::start(
+                kind,
                 policy,
                 settings.job_queue_size,
                 (!state.config.fixed_batch_delay).then(|| Arc::clone(&state.arrivals)),
@@ -327,7 +329,7 @@ fn params(request: &RegisterRequest) -> Result<RegisterParams, Error> {
 
 /// Memory for the requests that may wait or run at once, within bounds. It is sparse: what no
 /// request uses costs nothing.
-fn arena_bytes(config: &Config, settings: &Settings) -> u64 {
+fn arena_bytes(config: &Config, settings: &Settings, kind: &Kind) -> u64 {
     let largest = config
         .max_request_size
         .saturating_add(REQUEST_OVERHEAD_BYTES)
@@ -335,7 +337,10 @@ fn arena_bytes(config: &Config, settings: &Settings) -> u64 {
         .unwrap_or(u64::MAX);
     // A running batch, and one that is being answered; what lies ahead on a link holds places in the queue.
     let running = u64::from(settings.batch_size) * 2;
-    let wanted = largest.saturating_mul(settings.job_queue_size as u64 + running);
+    let waiting = settings
+        .job_queue_size
+        .saturating_add(kind.without_places()) as u64;
+    let wanted = largest.saturating_mul(waiting.saturating_add(running));
     wanted
         .clamp(MIN_ARENA_BYTES, MAX_ARENA_BYTES)
         .max(largest.saturating_mul(4))
