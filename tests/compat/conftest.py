@@ -57,7 +57,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     models = [f"{name}.mar" for name in [*MODELS, "eager", "scripted", "files"]]
     commands = {"ours": None, "theirs": [str(environment / "bin" / "torchserve")]}
     servers = {
-        name: Server(folder / name, command=command, models=models)
+        name: Server(
+            folder / name,
+            command=command,
+            models=models,
+            config={"metrics_mode": "prometheus"},
+        )
         for name, command in commands.items()
     }
     try:

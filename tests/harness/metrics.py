@@ -33,6 +33,15 @@ def samples(text: str) -> Samples:
     return found
 
 
+def families(text: str) -> dict[str, tuple[str, str, list[list[str]]]]:
+    """Type, text and the names of the labels, by name of the family."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        labels = {tuple(sorted(sample.labels)) for sample in family.samples}
+        found[family.name] = family.type, family.documentation, sorted(map(list, labels))
+    return found
+
+
 def total(found: Samples, name: str, **labels: str) -> float:
     wanted = set(labels.items())
     return sum(value for key, value in found.get(name, {}).items() if wanted <= set(key))

@@ -7,6 +7,7 @@ mod cells;
 mod classic;
 mod definitions;
 mod families;
+mod gpu;
 mod line;
 mod model;
 mod own;
@@ -50,6 +51,8 @@ pub struct Metrics {
     worker_thread_time: AtomicU64,
     /// Where lines for `ts_metrics.log` and `model_metrics.log` go; none in mode `prometheus`.
     logs: Option<[Arc<Queue>; 2]>,
+    /// GPUs as they were seen last.
+    devices: Mutex<Vec<gpu::Device>>,
     /// Counters as they were logged last.
     logged: Mutex<HashMap<(&'static str, Vec<String>), f64>>,
 }
@@ -89,6 +92,7 @@ impl Metrics {
             queue_time: AtomicU64::new(UNSET),
             worker_thread_time: AtomicU64::new(UNSET),
             logs: None,
+            devices: Mutex::default(),
             logged: Mutex::default(),
         }
     }

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Metrics;
 use super::cells::{Durations, SECONDS, SIZES};
 use super::model::{Loss, ModelMetrics, Outcome};
 use super::text::{Page, number};
+use super::{Metrics, lock};
 use crate::telemetry::Release;
 
 /// One metric.
@@ -74,6 +74,11 @@ metrics! {
         "Resident memory of a worker's process, what it shares with others included.";
     PROPORTIONAL = "tserve_worker_proportional_bytes" GAUGE &["model", "version", "worker"],
         "The same with shared pages divided by those who share them (PSS), where the kernel tells.";
+    GPU_BUSY = "tserve_gpu_utilization_ratio" GAUGE &["device"],
+        "Part of the time in which a GPU computed, as of the last look (metric_time_interval); only \
+         where the driver can be asked.";
+    GPU_MEMORY = "tserve_gpu_memory_used_bytes" GAUGE &["device"], "Memory of a GPU in use.";
+    GPU_TOTAL = "tserve_gpu_memory_total_bytes" GAUGE &["device"], "Memory of a GPU.";
     REFUSED = "tserve_handler_measurements_refused_total" COUNTER &["model", "version", "reason"],
         "Measurements of handlers that were not counted: `malformed`, `unknown` (not in \
          metrics_config), `too_many` (series of the model, or metrics).";
@@ -137,6 +142,23 @@ impl Metrics {
             name if name == RESPONSES.name => {
                 for (class, count) in ["2xx", "4xx", "other"].into_iter().zip(&self.responses) {
                     page.sample(name, "", [("class", class)], count.get() as f64);
+                }
+            }
+            name if [GPU_BUSY.name, GPU_MEMORY.name, GPU_TOTAL.name].contains(&name) => {
+                for device in &*lock(&self.devices) {
+                    let value = if name == GPU_BUSY.name {
+                        device.busy
+                    } else if name == GPU_MEMORY.name {
+                        device.used_bytes as f64
+                    } else {
+                        device.total_bytes as f64
+                    };
+                    page.sample(
+                        name,
+                        "",
+                        [(own.labels[0], &*device.index.to_string())],
+                        value,
+                    );
                 }
             }
             _ => {}
@@ -289,6 +311,7 @@ fn reference() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gpu::Device;
     use super::*;
 
     #[test]
@@ -307,6 +330,12 @@ mod tests {
                 proportional_bytes: Some(1),
             }],
         };
+        metrics.record_devices(vec![Device {
+            index: 0,
+            busy: 0.5,
+            used_bytes: 1,
+            total_bytes: 2,
+        }]);
         let mut page = Page::default();
         metrics.render_own(&mut page, &[figures]);
         let text = page.finish();

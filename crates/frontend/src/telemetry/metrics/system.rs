@@ -16,6 +16,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::Metrics;
+use super::gpu;
 use super::line::Line;
 use crate::config::Config;
 
@@ -52,6 +53,10 @@ async fn log_regularly(metrics: Weak<Metrics>) {
 
 async fn watch_machine(metrics: Weak<Metrics>, config: Arc<Config>, python: PathBuf) {
     let mut system = System::new();
+    let number_of_gpu = config.number_of_gpu;
+    // Loading the driver may take a second.
+    let driver = tokio::task::spawn_blocking(move || gpu::driver(number_of_gpu));
+    let driver = driver.await.ok().flatten();
     system.refresh_cpu_specifics(CpuRefreshKind::nothing().with_cpu_usage());
     // What the processors do is seen between two looks.
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
@@ -60,9 +65,13 @@ async fn watch_machine(metrics: Weak<Metrics>, config: Arc<Config>, python: Path
         let Some(strong) = metrics.upgrade() else {
             return;
         };
-        match &config.system_metrics_cmd {
-            Some(command) => run_command(&strong, &python, command).await,
-            None => look(&strong, &mut system),
+        if let Some(command) = &config.system_metrics_cmd {
+            run_command(&strong, &python, command).await;
+        } else {
+            look(&strong, &mut system);
+            if let Some(driver) = &driver {
+                strong.record_devices(gpu::look(driver));
+            }
         }
         drop(strong);
         tokio::time::sleep_until(next).await;
