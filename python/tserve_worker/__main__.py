@@ -8,13 +8,29 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tserve_worker import _ts_names
+
+if TYPE_CHECKING:
+    from tserve_worker._loader import LoadedModel
 
 # Also in processes that a handler starts with multiprocessing, which run this file again.
 _ts_names.install()
 
 logger = logging.getLogger("tserve_worker")
+
+
+@dataclass(frozen=True)
+class Preloaded:
+    """What a worker that was forked from a template has already: the model's surroundings at least.
+
+    Attributes:
+        model: the model, if the template has loaded it.
+    """
+
+    model: LoadedModel | None
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,21 +55,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0 after an orderly end, 1 when the model did not load.
     """
+    from tserve_worker import _environment
+
+    options = parse_arguments(arguments)
+    _environment.leave_boot_directory()
+    _environment.start_logging()
+    return work((options.link_fd, options.arena_fd, options.wake_fd, options.control_fd))
+
+
+def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = None) -> int:
+    """Serve one model over open sockets: link, arena, wake-up, control socket.
+
+    Args:
+        descriptors: the worker's ends.
+        template: what a fork has been born with.
+
+    Returns:
+        the exit status, see ``main``.
+    """
     # All of it before the archive is on the import path, where a file may have any name.
-    from tserve_worker import _environment, _event_loop, _loop
+    from tserve_worker import _environment, _event_loop, _group, _loop
     from tserve_worker._control import Control, LoadRequest
     from tserve_worker._native import Link
 
-    options = parse_arguments(arguments)
-    descriptors = options.link_fd, options.arena_fd, options.wake_fd, options.control_fd
     for descriptor in descriptors:
         # Programs that a handler starts have no business with the server's memory.
         os.set_inheritable(descriptor, False)
-    _environment.leave_boot_directory()
-    _environment.start_logging()
     decode = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
     link = Link(*descriptors, decode)
-    control = Control(options.control_fd)
+    control = Control(descriptors[3])
     control.hello()
     logger.info("[PID]%d", os.getpid())
     logger.info("Python runtime: %s", platform.python_version())
@@ -61,15 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if message is None:
         return 0
     request = LoadRequest.from_message(message)
-    sys.argv = _environment.worker_arguments(sys.argv[1:])
-    _environment.enter_model(request)
+    # The other ranks first: the handler may wait for them while it loads.
+    group = _group.Group(request, control, link) if request.group_size > 1 else None
+    if template is None:
+        sys.argv = _environment.worker_arguments(sys.argv[1:])
+        _environment.enter_model(request)
     event_loop = _event_loop.make() if request.async_communication else None
-    model = _loop.load(control, request)
+    model = _loop.load(control, request, group, template.model if template else None)
     if model is None:
         return 1
     logger.info("Torch worker started.")
     if event_loop is None:
-        _loop.run(link, model)
+        _loop.run(_group.GroupLink(link, group) if group else link, model)
     else:
         _event_loop.run(event_loop, link, control, model)
     logger.info("Frontend disconnected.")

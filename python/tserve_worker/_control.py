@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import traceback
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ class LoadRequest:
         limit_max_image_pixels: whether image handlers keep Pillow's limit.
         metrics_config: path of a metrics.yaml, or None for the built-in one.
         async_communication: whether the handler is asynchronous and answers in any order.
+        group_size: processes of this worker; more than one make a group of ranks.
+        forward_requests: whether all ranks of a group get the requests, or only the first.
     """
 
     model_name: str
@@ -49,6 +52,8 @@ class LoadRequest:
     limit_max_image_pixels: bool = True
     metrics_config: str | None = None
     async_communication: bool = False
+    group_size: int = 1
+    forward_requests: bool = True
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> LoadRequest:
@@ -73,11 +78,14 @@ class Control:
         """Take over an inherited stream socket."""
         self._socket = socket.socket(fileno=descriptor)
         self._lines = self._socket.makefile("rb")
+        # The leader of a group passes on what other ranks say, in threads.
+        self._turn = threading.Lock()
 
     def send(self, kind: str, **values: Any) -> None:
         """Write one message."""
         line = json.dumps({"type": kind, **values})
-        self._socket.sendall(line.encode() + b"\n")
+        with self._turn:
+            self._socket.sendall(line.encode() + b"\n")
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for one message; None when the server is gone.
@@ -100,9 +108,12 @@ class Control:
         """Announce the process."""
         self.send("hello", pid=os.getpid(), version=__version__)
 
-    def loaded(self) -> None:
-        """Say that the handler is ready for requests."""
-        self.send("loaded")
+    def loaded(self, schemas: dict[str, Any] | None = None) -> None:
+        """Say that the handler is ready for requests, and what its hints say of them."""
+        if schemas:
+            self.send("loaded", schemas=schemas)
+        else:
+            self.send("loaded")
 
     def metrics(self, lines: list[str]) -> None:
         """Report values of metrics; without effect once the server is gone."""

@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from tserve_worker._context import Context
 from tserve_worker._control import LoadRequest
 from tserve_worker._modules import import_top_level
+from tserve_worker._schema import Schema, schemas_of
 from tserve_worker._version import __version__
 from tserve_worker.errors import HandlerNotFoundError, InvalidHandlerError
 from tserve_worker.handlers import BUILTIN
@@ -36,30 +37,35 @@ class LoadedModel:
         entry_point: called with the rows of a batch and the context.
         context: the one that every call gets.
         metrics: what ``context.metrics`` is, unless the handler puts something else there.
+        schemas: what the handler's type hints say of requests and answers.
     """
 
     entry_point: EntryPoint
     context: Context
     metrics: MetricsCacheYamlImpl
+    schemas: dict[str, Schema] = field(default_factory=dict)
 
 
-def load_model(request: LoadRequest) -> LoadedModel:
+def load_model(request: LoadRequest, metrics: MetricsCacheYamlImpl | None = None) -> LoadedModel:
     """Import the handler, build it and initialise it.
 
-    The working directory and the import path are those of the model already.
+    The working directory and the import path are those of the model already. Without ``metrics``
+    the model gets the ones that the request configures.
 
     Raises:
         HandlerNotFoundError: no module answers to the handler's name.
         InvalidHandlerError: the module has no usable entry point.
         BaseException: whatever the handler's own code raises.
     """
-    metrics = MetricsCacheYamlImpl(request.metrics_config)
-    metrics.initialize_cache()
-    metrics.model_name = request.model_name
+    if metrics is None:
+        metrics = MetricsCacheYamlImpl(request.metrics_config)
+        metrics.initialize_cache()
+        metrics.model_name = request.model_name
     metrics.set_request_ids(str(uuid.uuid4()))
     manifest = read_manifest(request.model_dir)
     module, function = import_handler(request.handler, request.model_dir)
     entry_point, initialize = find_entry_point(module, function)
+    schemas = schemas_of(entry_point) if not request.envelope else {}
     if request.envelope:
         entry_point = wrap_in_envelope(request.envelope, entry_point)
     context = Context(
@@ -74,7 +80,7 @@ def load_model(request: LoadRequest) -> LoadedModel:
         read_model_config(manifest, request.model_dir),
     )
     initialize(context)
-    return LoadedModel(entry_point, context, metrics)
+    return LoadedModel(entry_point, context, metrics, schemas)
 
 
 def read_manifest(model_dir: str) -> Any:

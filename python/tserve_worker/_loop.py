@@ -16,13 +16,25 @@ from tserve_worker.metrics import _outlet
 
 if TYPE_CHECKING:
     from tserve_worker._control import Control, LoadRequest
+    from tserve_worker._group import Group
     from tserve_worker._protocol import Batch, Item, Link
 
 logger = logging.getLogger(__name__)
 
 
-def load(control: Control, request: LoadRequest) -> LoadedModel | None:
-    """Load the handler and tell the server how that went.
+def load(
+    control: Control,
+    request: LoadRequest,
+    group: Group | None = None,
+    preloaded: LoadedModel | None = None,
+) -> LoadedModel | None:
+    """Load the handler, wait for the other ranks of a group, and tell the server how that went.
+
+    Args:
+        control: where to tell it.
+        request: what to load.
+        group: the other ranks.
+        preloaded: the model, where the template of this worker has loaded it already.
 
     Returns:
         the model, or None after a failure, which ends the worker.
@@ -31,7 +43,9 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
     _outlet.install(_outlet.Outlet(control.metrics))
     _outlet.gather()
     try:
-        model = load_model(request)
+        model = preloaded or load_model(request)
+        if group is not None:
+            group.wait_until_loaded()
     except BaseException as exc:
         # Even a handler that calls sys.exit while it loads owes its user the reason.
         logger.error("Backend worker process died.")
@@ -41,7 +55,7 @@ def load(control: Control, request: LoadRequest) -> LoadedModel | None:
     # What exists by now stays: the collector need not look through all of torch again and again.
     gc.freeze()
     _outlet.flush()
-    control.loaded()
+    control.loaded(model.schemas)
     return model
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "ReplyTooLarge",
     "__version__",
     "dumps",
+    "end_with",
 ]
 
 _Payload: TypeAlias = bytes | bytearray | memoryview | str
@@ -38,6 +39,15 @@ def dumps(value: object) -> bytes | None:
         The text in ASCII, or None for what only Python's own encoder can judge: types that are not
         exactly dict (with str keys), list, tuple, str, int (of 64 bits), float, bool or None, lone
         surrogates, and more than 64 levels.
+    """
+
+def end_with(control_fd: int) -> None:
+    """Start a thread that kills this process when the other end of a stream socket is closed.
+
+    It needs no interpreter. The descriptor stays the caller's.
+
+    Raises:
+        OSError: no such descriptor is open.
     """
 
 class ReplyTooLarge(OverflowError):
@@ -86,6 +96,15 @@ class Link:
         Raises:
             RuntimeError: The shared memory is damaged; the worker should end.
             KeyboardInterrupt: Or whatever else a signal handler raises.
+        """
+
+    def watch_rank(self, pid: int, rank: int) -> None:
+        """End this process when a child of it ends, unless the server has closed the link.
+
+        A native thread watches it; the status is the child's, in the way of a shell.
+
+        Raises:
+            OSError: there is no such process.
         """
 
     @property

@@ -14,12 +14,14 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from tserve_worker import _extras
 from tserve_worker._version import __version__
 
 PACKAGES = (
     "ts",
+    "ts.model_service",
     "ts.protocol",
     "ts.torch_handler.unit_tests",
     "ts.torch_handler.unit_tests.test_utils",
@@ -29,11 +31,16 @@ PACKAGES = (
 MODULES = {
     "ts.context": "_context",
     "ts.handler_utils": "handler_utils",
+    "ts.launcher": "launcher",
     "ts.metrics": "metrics",
-    "ts.protocol.otf_message_handler": "handler_utils.deprecated_streaming",
+    "ts.model_loader": "offline.model_loader",
+    "ts.model_service.model_service": "offline.model_service",
+    "ts.protocol.otf_message_handler": "offline.frames",
+    "ts.service": "offline.service",
     "ts.torch_handler": "handlers",
     "ts.torch_handler.request_envelope": "envelopes",
     "ts.torch_handler.unit_tests.test_utils.mock_context": "testing",
+    "ts.torch_handler.unit_tests.test_utils.model_dir": "offline.model_dir",
     "ts.utils": "utils",
     "ts.version": "_version",
 }
@@ -97,6 +104,12 @@ class _AliasLoader(importlib.abc.Loader):
         module: ModuleType = _extras.load(self._own)
         self._spec = module.__spec__
         return module
+
+    def get_code(self, fullname: str) -> Any:
+        """Return the code of the module, which ``python -m`` runs."""
+        del fullname
+        spec = importlib.util.find_spec(self._own)
+        return spec.loader.get_code(self._own) if spec is not None else None  # type: ignore[union-attr]
 
     def exec_module(self, module: ModuleType) -> None:
         """Undo the import system's one change: the module keeps the spec of its own name."""

@@ -5,7 +5,9 @@
     ├── ControlError                the server sent a control message that makes no sense
     ├── HandlerNotFoundError        no module answers to the handler's name (also an ImportError)
     ├── InvalidHandlerError         the module has no usable entry point (also a ValueError)
-    └── InvalidReplyError           the handler's result cannot be sent; fails the whole batch
+    ├── InvalidReplyError           the handler's result cannot be sent; fails the whole batch
+    └── RankFailedError             the handler did not load on another rank of the group
+    MissingPackageError             something optional is needed now (an ImportError)
     PredictionException             raised by handlers: answer with this status and message
 
 The second base classes are what TorchServe raises in the same place.
@@ -53,6 +55,21 @@ class InvalidReplyError(WorkerError):
         self.public_message = public_message
 
 
+class RankFailedError(WorkerError):
+    """The handler did not load on another rank of the group.
+
+    Attributes:
+        rank: which one.
+        failure: what that rank said of it.
+    """
+
+    def __init__(self, rank: int, failure: dict[str, object]) -> None:
+        """Sum up what the rank has said."""
+        super().__init__(f"rank {rank}: {failure.get('exception')}: {failure.get('message')}")
+        self.rank = rank
+        self.failure = failure
+
+
 class PredictionException(Exception):
     """Raised by a handler: every request of the batch gets this status and message.
 
@@ -68,3 +85,14 @@ class PredictionException(Exception):
     def __str__(self) -> str:
         """Join message and status as TorchServe's logs do."""
         return f"{self.message} : {self.error_code}"
+
+
+class MissingPackageError(ImportError):
+    """Something that is optional is needed now."""
+
+    def __init__(self, needed_by: str, package: str, install: str | None = None) -> None:
+        """Name what is missing, for whom, and how to get it."""
+        super().__init__(
+            f"{needed_by} needs the package {package!r}; hint: pip install {install or package}",
+            name=package,
+        )

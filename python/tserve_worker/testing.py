@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from typing import Any
 
@@ -15,7 +14,7 @@ class MockContext:
     """Stands in for ``Context`` where there is no worker.
 
     Attributes:
-        manifest: has only the model's file names and name.
+        manifest: has only the model's file names.
         system_properties: ``model_dir``, and ``gpu_id`` where there is CUDA.
         explain: set it to True to make requests ask for an explanation.
         metrics: a ``MetricsStore``.
@@ -41,15 +40,14 @@ class MockContext:
             model_name: name of the model.
             model_yaml_config_file: configuration file below ``model_dir``, or None.
         """
-        model: dict[str, Any] = {"modelName": model_name}
+        model: dict[str, Any] = {}
         if model_pt_file:
             model["serializedFile"] = model_pt_file
         if model_file:
             model["modelFile"] = model_file
         self.manifest = {"model": model}
         self.system_properties: dict[str, Any] = {"model_dir": model_dir}
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
+        if gpu_id and _has_cuda():
             self.system_properties["gpu_id"] = gpu_id
         self.explain = False
         self.metrics = MetricsStore(uuid.uuid4(), model_name)
@@ -60,5 +58,13 @@ class MockContext:
 
     def get_request_header(self, idx: Any, exp: Any) -> bool:
         """Tell whether an explanation is asked for."""
-        del exp
-        return bool(idx) and bool(self.explain)
+        return bool(idx and exp and self.explain)
+
+
+def _has_cuda() -> bool:
+    """Tell whether there is a device; without torch there is none that a handler could use."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())

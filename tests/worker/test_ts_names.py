@@ -21,7 +21,33 @@ WITHOUT_TORCH = {
     "ts.handler_utils.utils": ["import_class", "send_intermediate_predict_response"],
     "ts.handler_utils.text_utils": ["get_tokenizer", "ngrams_iterator"],
     "ts.handler_utils.micro_batching": ["MicroBatching"],
-    "ts.protocol.otf_message_handler": ["send_intermediate_predict_response"],
+    "ts.handler_utils.distributed.deepspeed": ["create_checkpoints_json", "get_ds_engine"],
+    "ts.handler_utils.distributed.pt_pippy": ["get_pipeline_driver", "initialize_rpc_workers"],
+    "ts.launcher": [
+        "PrintTillTheEnd",
+        "Tee",
+        "register_model",
+        "register_model_with_params",
+        "start",
+        "stop",
+    ],
+    "ts.model_loader": ["ModelLoader", "ModelLoaderFactory", "TsModelLoader"],
+    "ts.model_service.model_service": ["ModelService", "SingleNodeService"],
+    "ts.protocol.otf_message_handler": [
+        "END_OF_LIST",
+        "LOAD_MSG",
+        "PREDICT_MSG",
+        "RESPONSE",
+        "bool_size",
+        "create_load_model_response",
+        "create_predict_response",
+        "encode_response_headers",
+        "int_size",
+        "retrieve_msg",
+        "send_intermediate_predict_response",
+    ],
+    "ts.service": ["PREDICTION_METRIC", "Service", "emit_metrics"],
+    "ts.torch_handler.unit_tests.test_utils.model_dir": ["copy_files", "download_model"],
     "ts.metrics.caching_metric": ["CachingMetric"],
     "ts.metrics.dimension": ["Dimension"],
     "ts.metrics.metric": ["Metric"],
@@ -69,6 +95,8 @@ WITH_TORCH = {
         "XLA_AVAILABLE",
         "setup_ort_session",
     ],
+    "ts.torch_handler.distributed.base_deepspeed_handler": ["BaseDeepSpeedHandler"],
+    "ts.torch_handler.distributed.base_pippy_handler": ["BasePippyHandler"],
 }
 
 WITH_TORCHVISION = {
@@ -142,7 +170,7 @@ def old_torchserve(tmp_path: Path) -> Path:
     (package / "metrics").mkdir(parents=True)
     (package / "__init__.py").write_text("__version__ = '0.12.0'\n")
     (package / "context.py").write_text("class Context: pass\n")
-    (package / "launcher.py").write_text("")
+    (package / "arg_parser.py").write_text("")
     (package / "metrics" / "__init__.py").write_text("raise RuntimeError('the old one')\n")
     return package.parent
 
@@ -156,7 +184,7 @@ _ts_names.install()
 import ts, ts.context, ts.metrics
 assert ts.context.Context is Context
 try:
-    import ts.launcher
+    import ts.arg_parser
 except ModuleNotFoundError:
     print("only ours")
 """

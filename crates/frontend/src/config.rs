@@ -329,6 +329,8 @@ pub struct Config {
     pub max_response_size: u64,
     /// Whether JSON and text bodies are decoded before the handler sees them.
     pub decode_input_request: bool,
+    /// Whether a worker sees no other GPU than its own.
+    pub isolate_gpus: bool,
     /// Whether image handlers keep Pillow's pixel limit.
     pub limit_max_image_pixels: bool,
     /// Handler of archives that name none.

@@ -27,6 +27,7 @@ pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
 pub use self::token::{KeyFileError, Rotation, Scope, TokenService};
 pub use crate::dispatch::{Begun, Client, ReplyStream, WaitingClient};
+pub use crate::worker::Schemas;
 /// A piece of a model's request arena that a body can be read into.
 pub use tserve_shm::Block as BodyBlock;
 

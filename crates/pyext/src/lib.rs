@@ -19,7 +19,7 @@ mod _native {
     #[pymodule_export]
     use super::json::dumps;
     #[pymodule_export]
-    use super::link::Link;
+    use super::link::{Link, end_with};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

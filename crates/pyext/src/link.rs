@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use pyo3::prelude::*;
-use tserve_shm::{ReceiveError, Submission, WorkerLink, adopt_fd, duplicate_fd, watch_server};
+use tserve_shm::{
+    ReceiveError, Submission, WorkerLink, adopt_fd, duplicate_fd, watch_process, watch_server,
+};
 
 use crate::{
     batch::Batch,
@@ -58,11 +60,25 @@ impl Link {
         }
     }
 
+    /// End this process when that rank of its group ends, unless the server has closed the link.
+    fn watch_rank(&self, pid: i32, rank: u32) -> PyResult<()> {
+        let watched = Arc::clone(&self.link);
+        watch_process(pid, format!("rank {rank}"), move || watched.is_closed())?;
+        Ok(())
+    }
+
     /// Whether the server has closed the link.
     #[getter]
     fn is_closed(&self) -> bool {
         self.link.is_closed()
     }
+}
+
+/// End this process when the other end of a stream socket is closed.
+#[pyfunction]
+pub(crate) fn end_with(control_fd: i32) -> PyResult<()> {
+    watch_server(duplicate_fd(control_fd)?, || false)?;
+    Ok(())
 }
 
 impl Link {

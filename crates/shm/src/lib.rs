@@ -81,5 +81,5 @@ pub use self::{
     clock::monotonic_ns,
     inherit::{adopt_fd, duplicate_fd},
     server::{WorkerFds, create_link},
-    watch::{ORDERLY_EXIT, watch_server},
+    watch::{ORDERLY_EXIT, watch_process, watch_server},
 };

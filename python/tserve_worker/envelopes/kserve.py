@@ -15,11 +15,11 @@ class KServeEnvelope(base.BaseEnvelope):
     """Hands out the instances of the first row."""
 
     def parse_input(self, data: Any) -> Any:
-        """Return the ``instances`` of the first row; bytes are parsed as JSON."""
+        """Return the ``instances`` of the first row, None without; bytes are parsed as JSON."""
         body = data[0].get("data") or data[0].get("body")
         if isinstance(body, (bytes, bytearray)):
             body = json.loads(body)
-        return body["instances"]
+        return body.get("instances")
 
     def format_output(self, results: Any) -> Any:
         """Return the one answer, with predictions or with explanations."""

@@ -36,7 +36,8 @@ class KServev2Envelope(base.BaseEnvelope):
         body = data[0].get("data") or data[0].get("body")
         if isinstance(body, (bytes, bytearray)):
             body = json.loads(body)
-        self.context.input_request_id = body.get("id")
+        request_id = body.get("id")
+        self.context.input_request_id = request_id if request_id and request_id.strip() else None
         self.context.input_names = [entry["name"] for entry in body["inputs"]]
         return [shape_input(dict(entry)) for entry in body["inputs"]]
 
@@ -47,7 +48,8 @@ class KServev2Envelope(base.BaseEnvelope):
         names = context.input_names
         response = {
             "id": context.input_request_id or context.get_request_id(0),
-            "model_name": context.model_name,
+            # The archive's name for itself, even where it is registered under another.
+            "model_name": manifest.get("modelName"),
             "model_version": manifest.get("modelVersion"),
             "outputs": [make_output(names[index], result) for index, result in enumerate(results)],
         }

@@ -96,6 +96,7 @@ impl Draft {
                 max_request_size: 0,
                 max_response_size: 0,
                 decode_input_request: false,
+                isolate_gpus: false,
                 limit_max_image_pixels: false,
                 default_service_handler: None,
                 service_envelope: None,

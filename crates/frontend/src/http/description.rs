@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Connector;
 use super::documentation::{Documentation, Kind, Parameter, Shape};
 use super::routes::{Api, ROUTES, Route, Segment};
+use crate::service::Schemas;
 
 /// The description of everything a listener serves.
 pub(super) fn server(connector: Connector) -> Value {
@@ -40,7 +41,7 @@ pub(super) fn management(model: &str) -> Value {
 }
 
 /// The description that `OPTIONS` on a prediction route gives: the ways to ask the default version.
-pub(super) fn prediction(model: &str) -> Value {
+pub(super) fn prediction(model: &str, schemas: Option<&Schemas>) -> Value {
     let is_listed = |row: &Route| {
         row.documentation
             .is_some_and(|it| it.takes_body && !row.path.contains(&Segment::Version))
@@ -61,11 +62,28 @@ pub(super) fn prediction(model: &str) -> Value {
                 .and_then(|id| id.strip_suffix("predictions"));
             operation["operationId"] = json!(format!("{}{model}", version.unwrap_or_default()));
             operation["parameters"] = json!([]);
+            if let Some(schemas) = schemas {
+                describe_bodies(operation, schemas);
+            }
         }
         named.insert(path.replace("{model_name}", model), methods);
     }
     document["paths"] = Value::Object(named);
     document
+}
+
+/// Puts what the handler says of its bodies in the place of "anything".
+fn describe_bodies(operation: &mut Value, schemas: &Schemas) {
+    if let Some(request) = &schemas.request
+        && let Some(body) = operation.get_mut("requestBody")
+    {
+        body["content"] = json!({ "application/json": { "schema": request } });
+    }
+    if let Some(response) = &schemas.response
+        && let Some(answer) = operation.pointer_mut("/responses/200")
+    {
+        answer["content"] = json!({ "application/json": { "schema": response } });
+    }
 }
 
 fn paths(is_listed: impl Fn(&Route) -> bool) -> Map<String, Value> {

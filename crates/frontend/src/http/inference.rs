@@ -172,7 +172,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         }
     };
     if head.method() == "OPTIONS" {
-        let document = description::prediction(&name);
+        let document = description::prediction(&name, model.schemas());
         return Ok(Answer::Now(Response::json(200, &document)));
     }
     let inputs = content.inputs(&query, place);

@@ -13,6 +13,7 @@
 
 pub mod archive_config;
 mod explain;
+mod parallel;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,10 @@ use std::time::Duration;
 
 use tracing::warn;
 
+pub use self::archive_config::TemplateDepth;
 use self::archive_config::{ArchiveConfig, ParallelType};
 pub use self::explain::{Explained, default_workers};
+pub use self::parallel::Parallel;
 use super::manifest::{Manifest, Runtime};
 use crate::config::{Config, ModelOverrides, VersionSnapshot};
 use crate::error::Error;
@@ -64,6 +67,10 @@ pub struct Settings {
     pub device_type: Option<DeviceType>,
     /// GPUs this model may use, in round-robin order; empty = all.
     pub device_ids: Vec<u32>,
+    /// Processes and devices of each worker.
+    pub parallel: Parallel,
+    /// Whether workers are forks of a template, and what that has done already.
+    pub template: Option<TemplateDepth>,
     /// Handler string.
     pub handler: Option<String>,
     /// Interpreter choice.
@@ -206,7 +213,8 @@ impl Settings {
     /// | job queue | archive, server |
     ///
     /// # Errors
-    /// [`Error::BadRequest`] when the `models` property names a runtime that does not exist.
+    /// [`Error::BadRequest`] when the `models` property names a runtime that does not exist, or when
+    /// the archive wants workers of several processes that cannot be.
     pub fn merge(sources: &Sources<'_>) -> Result<Self, Error> {
         let archive = sources.archive.cloned().unwrap_or_default();
         let (batch_size, shown_batch_size, batch_size_origin) = sources.batch_size(&archive);
@@ -220,7 +228,6 @@ impl Settings {
             Some(size) if size > 0 => (size as usize, Origin::Archive),
             _ => (sources.config.job_queue_size, Origin::Server),
         };
-        warn_about_missing_features(&archive);
         Ok(Self {
             batch_size,
             max_batch_delay,
@@ -233,6 +240,8 @@ impl Settings {
             workers,
             device_type: archive.device_type,
             device_ids: device_ids(&archive.device_ids, sources.config.number_of_gpu),
+            parallel: Parallel::of(&archive, sources.config)?,
+            template: archive.worker_template,
             handler,
             runtime,
             declared: declared(&archive, shown_batch_size, shown_delay),
@@ -449,16 +458,4 @@ fn declared(archive: &ArchiveConfig, batch_size: i64, max_batch_delay: i64) -> D
         declared.max_sequence_job_queue_size = archive.max_sequence_job_queue_size.unwrap_or(1);
     }
     declared
-}
-
-fn warn_about_missing_features(archive: &ArchiveConfig) {
-    let missing = [
-        (archive.parallel_type.is_some(), "parallelType"),
-        (archive.torchrun.is_some(), "torchrun"),
-    ];
-    for (is_asked_for, key) in missing {
-        if is_asked_for {
-            warn!("{key} of the model's configuration is not supported yet and has no effect");
-        }
-    }
 }

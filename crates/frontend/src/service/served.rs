@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::archive::UnpackedArchive;
 use crate::model::store::LocatedArchive;
-use crate::worker::{ModelContext, WorkerPool};
+use crate::worker::{ModelContext, Schemas, WorkerPool};
 
 /// A registered model version that requests can be sent to.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl ServedModel {
     /// Where the archive came from, as it was registered.
     pub fn url(&self) -> &str {
         self.located.url()
+    }
+
+    /// What its handler's type hints say, once a worker has loaded it.
+    pub fn schemas(&self) -> Option<&Schemas> {
+        self.context().schemas.get()
     }
 
     /// What its workers serve.

@@ -76,7 +76,7 @@ impl ServerState {
                 config.downloads,
             ),
             environment: Arc::new(environment),
-            devices: Arc::new(Devices::new(config.number_of_gpu)),
+            devices: Arc::new(Devices::new(config.number_of_gpu, config.isolate_gpus)),
             worker_ids: Arc::new(AtomicU64::new(u64::from(config.initial_worker_port))),
             arrivals: Arrivals::new(),
             hurry: watch::Sender::new(false),

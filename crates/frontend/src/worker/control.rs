@@ -11,6 +11,8 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use crate::model::settings::TemplateDepth;
+
 /// Longest line a worker may send; a traceback fits, a flood does not.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
@@ -29,6 +31,10 @@ pub(super) enum ToWorker<'a> {
         limit_max_image_pixels: bool,
         metrics_config: Option<&'a Path>,
         async_communication: bool,
+        group_size: u32,
+        forward_requests: bool,
+        /// For a template only: how far it goes.
+        depth: Option<TemplateDepth>,
     },
     /// Nobody waits for the answer to a batch any more.
     Cancel { batch_id: u64 },
@@ -47,7 +53,11 @@ pub(super) enum FromWorker {
         version: String,
     },
     /// The handler is initialised.
-    Loaded,
+    Loaded {
+        /// What its type hints say.
+        #[serde(default)]
+        schemas: serde_json::Value,
+    },
     /// The handler cannot be loaded; the process ends.
     Failed {
         /// 500, or 507 when memory ran out.

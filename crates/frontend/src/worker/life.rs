@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::process::Child;
 use tserve_shm::{Completion, Completions, Reply};
 
 use super::context::ModelContext;
 use super::control::Control;
 use super::failure::LastFailure;
 use super::memory;
-use super::process::kill_group;
+use super::process::{Process, kill_group};
 use super::side_by_side::SideBySide;
 use crate::dispatch::{Batch, Delivery, InFlight, ReplyLimits, Room, Round};
 
@@ -28,7 +27,7 @@ const EXIT_STATUS_GRACE: Duration = Duration::from_millis(500);
 /// One running worker process.
 #[derive(Debug)]
 pub(super) struct Life {
-    pub(super) child: Child,
+    pub(super) child: Process,
     pub(super) pid: i32,
     /// What [`memory::kills`] said when it began.
     pub(super) memory_kills: Option<u64>,

@@ -156,10 +156,12 @@ impl WorkerPool {
         statuses.map(Arc::clone).collect()
     }
 
-    /// Starts workers up to `min`, or stops some down to `max`: those that do not serve first, then
+    /// Starts workers up to `min`, both numbers being bounded by the devices that there are, or stops some down to `max`: those that do not serve first, then
     /// the newest. Workers that were given up are replaced. Those that stop finish what they run,
     /// and what waits when none is to stay, for `patience` at most. `None` once the pool is closed.
     pub fn scale(self: &Arc<Self>, min: u32, max: u32, patience: Duration) -> Option<ScaleOutcome> {
+        let most = self.context.settings.parallel.most_workers;
+        let (min, max) = most.map_or((min, max), |most| (min.min(most), max.min(most)));
         let mut members = self.members();
         if members.is_closed {
             return None;
@@ -233,6 +235,7 @@ impl WorkerPool {
         self.finish_queue(&leaving, deadline).await;
         self.context.dispatcher.close(error);
         self.end(leaving, deadline).await;
+        self.context.template.stop().await;
     }
 
     /// Ends at once whatever is still being stopped.
@@ -305,10 +308,10 @@ impl WorkerPool {
 
     fn start_worker(self: &Arc<Self>) -> Member {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let gpu = self
+        let assigned = self
             .devices
             .assign(&self.context.settings, &self.own_devices_next);
-        let status = Arc::new(WorkerStatus::new(id, gpu));
+        let status = Arc::new(WorkerStatus::new(id, assigned));
         let (stop, stop_receiver) = watch::channel(StopMode::Run);
         let (sender, first_load) = watch::channel(None);
         let pool: Weak<Self> = Arc::downgrade(self);

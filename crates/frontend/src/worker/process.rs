@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use command_fds::CommandFdExt;
@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tserve_shm::WorkerFds;
 
+use super::template::Forked;
 use crate::config::{Config, StaticTokens};
 use crate::model::manifest::Runtime;
 
@@ -92,30 +93,71 @@ impl WorkerEnvironment {
         &self.variables
     }
 
-    /// Starts a worker in a process group of its own. Returns the child and the server's end of
-    /// its control socket.
-    pub(super) fn spawn(
-        &self,
-        python: &Path,
-        link: WorkerFds,
-        arena: OwnedFd,
-    ) -> io::Result<(Child, UnixStream)> {
-        let (ours, theirs) = UnixStream::pair()?;
+    /// Devices by the names that the server's own list of visible devices has for them.
+    pub(super) fn visible_devices(&self, devices: &[u32]) -> String {
+        let is_list = |name: &OsString| name == "CUDA_VISIBLE_DEVICES";
+        let own = self.variables.iter().find(|(name, _)| is_list(name));
+        let own = own.and_then(|(_, list)| list.to_str()).unwrap_or_default();
+        let own: Vec<_> = own.split(',').map(str::trim).collect();
+        let name = |device: &u32| match own.get(*device as usize) {
+            Some(name) if !name.is_empty() => (*name).to_owned(),
+            _ => device.to_string(),
+        };
+        devices.iter().map(name).collect::<Vec<_>>().join(",")
+    }
+
+    /// An interpreter in the boot folder, with the variables of all workers and some more.
+    fn command(&self, python: &Path, variables: &[(&'static str, String)]) -> Command {
         let mut command = Command::new(python);
         command
-            .args(["-m", "tserve_worker"])
-            .args(["--control-fd", &CONTROL_FD.to_string()])
-            .args(["--link-fd", &LINK_FD.to_string()])
-            .args(["--arena-fd", &ARENA_FD.to_string()])
-            .args(["--wake-fd", &WAKE_FD.to_string()])
             .current_dir(&self.boot_dir)
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        command
+    }
+
+    /// Starts the template of a model's workers, which talks over `control`.
+    pub(super) fn spawn_template(
+        &self,
+        python: &Path,
+        variables: &[(&'static str, String)],
+        control: OwnedFd,
+    ) -> io::Result<Child> {
+        let mut command = self.command(python, variables);
+        command
+            .args(["-m", "tserve_worker.template"])
+            .args(["--control-fd", &CONTROL_FD.to_string()])
+            .fd_mappings(vec![FdMapping {
+                parent_fd: control,
+                child_fd: CONTROL_FD,
+            }])
+            .map_err(io::Error::other)?;
+        command.spawn()
+    }
+
+    /// Starts a worker in a process group of its own, with `variables` beside those of all. Returns the child and the server's end of
+    /// its control socket.
+    pub(super) fn spawn(
+        &self,
+        python: &Path,
+        variables: &[(&'static str, String)],
+        link: WorkerFds,
+        arena: OwnedFd,
+    ) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = self.command(python, variables);
+        command
+            .args(["-m", "tserve_worker"])
+            .args(["--control-fd", &CONTROL_FD.to_string()])
+            .args(["--link-fd", &LINK_FD.to_string()])
+            .args(["--arena-fd", &ARENA_FD.to_string()])
+            .args(["--wake-fd", &WAKE_FD.to_string()]);
         let mappings = [
             (OwnedFd::from(theirs), CONTROL_FD),
             (link.link, LINK_FD),
@@ -136,6 +178,43 @@ impl WorkerEnvironment {
         // The command owns the child's ends; they close with it, so that the death of the worker
         // shows as the end of the control socket.
         Ok((command.spawn()?, ours))
+    }
+}
+
+/// A worker's process.
+#[derive(Debug)]
+pub(super) enum Process {
+    /// An interpreter of its own.
+    Spawned(Child),
+    /// A fork of a template.
+    Forked(Forked),
+}
+
+impl Process {
+    /// Its id, and that of its process group; -1 when it has ended already.
+    pub(super) fn id(&self) -> i32 {
+        match self {
+            Self::Spawned(child) => child.id().and_then(|pid| i32::try_from(pid).ok()),
+            Self::Forked(forked) => Some(forked.pid),
+        }
+        .unwrap_or(-1)
+    }
+
+    /// Waits for its end. Cancel safe.
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Spawned(child) => child.wait().await,
+            Self::Forked(forked) => forked.wait().await,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Self::Forked(forked) = self {
+            // As `kill_on_drop` does for the others.
+            forked.kill();
+        }
     }
 }
 

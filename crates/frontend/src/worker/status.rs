@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 use jiff::Timestamp;
 
+use super::device::Assigned;
 use super::failure::LastFailure;
 
 /// Where a worker is in its life.
@@ -45,6 +46,7 @@ pub struct WorkerStatus {
     pub created: Timestamp,
     /// GPU, or `None` on the CPU.
     pub gpu: Option<u32>,
+    pub(super) assigned: Assigned,
     state: AtomicU8,
     pid: AtomicI32,
     has_been_ready: AtomicBool,
@@ -52,11 +54,12 @@ pub struct WorkerStatus {
 }
 
 impl WorkerStatus {
-    pub(super) fn new(id: u64, gpu: Option<u32>) -> Self {
+    pub(super) fn new(id: u64, assigned: Assigned) -> Self {
         Self {
             id,
             created: Timestamp::now(),
-            gpu,
+            gpu: assigned.gpu,
+            assigned,
             state: AtomicU8::new(WorkerState::Loading as u8),
             pid: AtomicI32::new(-1),
             has_been_ready: AtomicBool::new(false),

@@ -1,5 +1,7 @@
 //! The life of one worker: start, load, serve, fail, back off, start again; stop when told.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +11,13 @@ use tserve_shm::create_link;
 
 use super::backoff::Backoff;
 use super::context::ModelContext;
-use super::control::{Control, ControlError, FromWorker, ToWorker};
+use super::control::{Control, ControlError, FromWorker};
 use super::failure::{LastFailure, Raised};
 use super::life::Life;
 use super::memory;
 use super::output;
-use super::process::kill_group;
+use super::process::{Process, kill_group};
+use super::schemas::Schemas;
 use super::side_by_side::SideBySide;
 use super::status::{WorkerState, WorkerStatus};
 use super::streaming::wait_for_room;
@@ -153,7 +156,7 @@ impl Supervisor {
             turn = environment.load_turn() => turn,
             () = self.stopped() => return End::Stopped,
         };
-        let (mut life, submitter) = match self.start() {
+        let (mut life, submitter) = match self.start().await {
             Ok(started) => started,
             Err(error) => {
                 self.context.metrics.lost(Loss::Load);
@@ -183,27 +186,15 @@ impl Supervisor {
         end
     }
 
-    fn start(&self) -> std::io::Result<(Life, tserve_shm::Submitter)> {
+    async fn start(&self) -> std::io::Result<(Life, tserve_shm::Submitter)> {
         let context = &self.context;
         let (submitter, completions, worker_fds) = create_link(&context.link_config())?;
         let arena = context.arena.reader_fd().try_clone_to_owned()?;
         let memory_kills = memory::kills();
-        let (mut child, control) =
-            context
-                .environment
-                .spawn(context.python(), worker_fds, arena)?;
-        let pid = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .unwrap_or(-1);
-        self.status.set_pid(pid);
         let name: Arc<str> = self.thread_name().into();
-        if let Some(pipe) = child.stdout.take() {
-            output::pump(pipe, Arc::clone(context), Arc::clone(&name), Stream::Stdout);
-        }
-        if let Some(pipe) = child.stderr.take() {
-            output::pump(pipe, Arc::clone(context), name, Stream::Stderr);
-        }
+        let (child, control) = self.start_process(worker_fds, arena, &name).await?;
+        let pid = child.id();
+        self.status.set_pid(pid);
         let life = Life {
             child,
             pid,
@@ -222,24 +213,45 @@ impl Supervisor {
         Ok((life, submitter))
     }
 
+    /// Starts a process: a fork of the model's template if there is to be one, else a fresh
+    /// interpreter.
+    async fn start_process(
+        &self,
+        link: tserve_shm::WorkerFds,
+        arena: OwnedFd,
+        name: &Arc<str>,
+    ) -> std::io::Result<(Process, UnixStream)> {
+        let context = &self.context;
+        let link = if context.uses_template(&self.status.assigned) {
+            match context.fork(link, arena.try_clone()?, name).await {
+                Ok(forked) => return Ok(forked),
+                Err((error, link)) => {
+                    tracing::warn!(worker = %name, "starts without its template: {error}");
+                    link
+                }
+            }
+        } else {
+            link
+        };
+        let variables = context.variables(&self.status.assigned);
+        let environment = &context.environment;
+        let (mut child, control) = environment.spawn(context.python(), &variables, link, arena)?;
+        if let Some(pipe) = child.stdout.take() {
+            output::pump(pipe, Arc::clone(context), Arc::clone(name), Stream::Stdout);
+        }
+        if let Some(pipe) = child.stderr.take() {
+            output::pump(pipe, Arc::clone(context), Arc::clone(name), Stream::Stderr);
+        }
+        Ok((Process::Spawned(child), control))
+    }
+
     /// Tells the worker what to load and waits for the outcome; `None` means it is loaded.
     /// Others get its turn when it has ended, or earlier when it takes long: it may be waiting for
     /// something.
     async fn load(&mut self, life: &mut Life, mut turn: LoadTurn) -> Option<End> {
         let context = Arc::clone(&self.context);
         let settings = &context.settings;
-        let load = ToWorker::Load {
-            model_name: &context.name,
-            model_dir: &context.directory,
-            link_parent: context.link_parent.as_deref(),
-            handler: settings.handler.as_deref(),
-            gpu_id: self.status.gpu,
-            batch_size: settings.batch_size,
-            envelope: context.config.service_envelope.as_deref(),
-            limit_max_image_pixels: context.config.limit_max_image_pixels,
-            metrics_config: context.config.metrics_config.as_deref(),
-            async_communication: settings.declared.async_communication,
-        };
+        let load = context.load_message(&self.status.assigned);
         // A worker that is dead already shows as such below.
         let _ = life.control.send(&load).await;
         let started = tokio::time::Instant::now();
@@ -267,7 +279,13 @@ impl Supervisor {
                 }
             };
             match message {
-                Ok(FromWorker::Loaded) => return None,
+                Ok(FromWorker::Loaded { schemas }) => {
+                    if let Some(schemas) = Schemas::checked(schemas) {
+                        // All workers run the same handler: the first word counts.
+                        let _ = context.schemas.set(schemas);
+                    }
+                    return None;
+                }
                 Ok(FromWorker::Hello { version, .. }) => self.check_version(&version),
                 Ok(FromWorker::Metrics { lines }) => self.context.measured(&lines),
                 Ok(FromWorker::Failed {

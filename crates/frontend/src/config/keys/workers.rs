@@ -34,6 +34,13 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_NUMBER_OF_GPU"),
         Key::new(
+            "isolate_gpus",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether each worker sees its own GPU only, through `CUDA_VISIBLE_DEVICES`, as number 0.",
+            |draft, text| boolean(text).map(|it| draft.config.isolate_gpus = it),
+        ),
+        Key::new(
             "blacklist_env_vars",
             "regular expression",
             None,
@@ -62,11 +69,11 @@ pub(super) const GROUP: Group = Group {
             "initial_distribution_port",
             "1 to 65535",
             Some("29500"),
-            "Number of the first worker that spans several devices.",
+            "Number of the first worker of several processes.",
             |_, text| whole(text, 1, 65535).map(drop),
         )
         .env("TS_INITIAL_DISTRIBUTION_PORT")
-        .planned("workers that span several devices"),
+        .ignored("all workers are numbered alike, and ranks find each other on a free port"),
         Key::new(
             "ipex_enable",
             form::BOOLEAN,

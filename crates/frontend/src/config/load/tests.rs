@@ -161,8 +161,8 @@ fn keys_without_effect_are_warned_about_by_name_unless_at_their_default() {
         )
         .warnings(),
         [
-            "c.properties:1: initial_distribution_port has no effect yet: not built: workers that \
-             span several devices",
+            "c.properties:1: initial_distribution_port has no effect: all workers are numbered \
+             alike, and ranks find each other on a free port",
             "c.properties:3: vmargs has no effect: tserve runs without Java",
             "c.properties:5: models: model a:1.0, parameter batchSize: \"x\" is not a whole number \
              from 1 to 2147483647; it is ignored",

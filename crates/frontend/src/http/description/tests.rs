@@ -55,7 +55,7 @@ fn a_model_of_the_management_api_lists_its_operations() {
 #[test]
 fn a_model_of_the_inference_api_lists_three_paths() {
     assert_eq!(
-        operations(&prediction("m")),
+        operations(&prediction("m", None)),
         [
             "post /predictions/m m [200, 404, 500, 503]",
             "post /v1/models/m:predict v1_m [200, 404, 500, 503]",

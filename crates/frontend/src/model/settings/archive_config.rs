@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
 use thiserror::Error as ThisError;
 use tracing::{error, warn};
@@ -54,6 +54,17 @@ pub struct ArchiveConfig {
     pub continuous_batching: bool,
     pub async_communication: bool,
     pub use_venv: bool,
+    pub worker_template: Option<TemplateDepth>,
+}
+
+/// What the template of a model's workers does before it is forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TemplateDepth {
+    /// It imports the handler's module.
+    Imports,
+    /// It loads the whole model.
+    Model,
 }
 
 /// How the workers of a model share several devices.
@@ -117,7 +128,7 @@ impl Default for Torchrun {
 #[error("{0}")]
 pub struct SyntaxError(String);
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "minWorkers",
     "maxWorkers",
     "batchSize",
@@ -141,6 +152,7 @@ const KEYS: [&str; 23] = [
     "continuousBatching",
     "asyncCommunication",
     "useVenv",
+    "workerTemplate",
 ];
 
 impl ArchiveConfig {
@@ -224,6 +236,7 @@ impl ArchiveConfig {
             "continuousBatching" => self.continuous_batching = truth(key, value),
             "asyncCommunication" => self.async_communication = truth(key, value),
             "useVenv" => self.use_venv = truth(key, value),
+            "workerTemplate" => self.worker_template = template_depth(value),
             _ => {}
         }
     }
@@ -360,6 +373,18 @@ fn parallel_type(value: &Value) -> Option<ParallelType> {
         complain("parallelType", value, "pp, tp, pptp or custom");
     }
     found
+}
+
+fn template_depth(value: &Value) -> Option<TemplateDepth> {
+    match value.as_str() {
+        Some("imports") => Some(TemplateDepth::Imports),
+        Some("model") => Some(TemplateDepth::Model),
+        Some("none") => None,
+        _ => {
+            complain("workerTemplate", value, "none, imports or model");
+            None
+        }
+    }
 }
 
 fn torchrun(value: &Value) -> Option<Torchrun> {

@@ -24,7 +24,7 @@ use crate::model::settings::{RegisterParams, Settings, Sources};
 use crate::model::store::{ArchiveRequest, Asker, LocatedArchive};
 use crate::service::ServedModel;
 use crate::service::snapshot::SnapshotOf;
-use crate::worker::{ModelContext, Scaled, WorkerPool};
+use crate::worker::{ModelContext, Scaled, Template, WorkerPool};
 
 /// Headers and the like beside the body of a request.
 const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
@@ -256,6 +256,8 @@ impl ManagementService {
             config: Arc::clone(&state.config),
             arena,
             environment: Arc::clone(&state.environment),
+            template: Template::default(),
+            schemas: std::sync::OnceLock::new(),
             telemetry: state.telemetry.clone(),
         });
         let ids = Arc::clone(&state.worker_ids);

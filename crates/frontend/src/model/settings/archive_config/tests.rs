@@ -18,7 +18,7 @@ fn every_key_is_read() {
          parallelLevel: 2\nmaxRetryTimeoutInSec: 77\nclientTimeoutInMills: 60000\n\
          jobQueueSize: 7\nuseJobTicket: true\nsequenceBatching: yes\nsequenceMaxIdleMSec: 10\n\
          sequenceTimeoutMSec: 20\nmaxNumSequence: 3\nmaxSequenceJobQueueSize: 5\n\
-         continuousBatching: on\nasyncCommunication: true\nuseVenv: true\n\
+         continuousBatching: on\nasyncCommunication: true\nuseVenv: true\nworkerTemplate: model\n\
          torchrun:\n  nproc-per-node: 4\n  OMP_NUMBER_THREADS: 2\n",
     );
     let expected = ArchiveConfig {
@@ -49,6 +49,7 @@ fn every_key_is_read() {
         continuous_batching: true,
         async_communication: true,
         use_venv: true,
+        worker_template: Some(TemplateDepth::Model),
     };
     assert_eq!(config, expected);
 }

@@ -1,0 +1,1 @@
+"""Base handlers for models that are spread over several processes."""

@@ -1,0 +1,3 @@
+from harness.gallery import Case, text
+
+CASE = Case(steps=[text("a"), text("b"), text("c")])
