@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tserve_worker.handlers import _compile  # noqa: E402
+from tserve_worker.handlers import _compile, _model_files  # noqa: E402
 
 # torch warns of what users of TorchServe have in their archives.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -299,6 +301,65 @@ def test_model_stays_eager_when_it_cannot_be_compiled(
     assert type(handler_of(served).model).__name__ == "Linear"
     assert served.body([1, 2, 3]) == pytest.approx(WANTED)
     assert "stays" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("backend", "package"), [("openvino", "openvino"), ("tensorrt", "torch-tensorrt")]
+)
+def test_backend_that_is_not_installed(
+    linear: Callable[..., Any],
+    weights: bytes,
+    backend: str,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registrar = _compile.REGISTRARS[backend]
+    monkeypatch.setitem(sys.modules, registrar.partition(".")[0], None)
+    monkeypatch.setitem(sys.modules, registrar, None)
+    served = linear(
+        {"model.py": MODEL, "w.pth": weights},
+        f"pt2: {{compile: {{enable: true, backend: {backend}}}}}\n",
+        modelFile="model.py",
+        serializedFile="w.pth",
+    )
+    assert served.body([1, 2, 3]) == pytest.approx(WANTED)
+    assert f"stays eager: import of {registrar.partition('.')[0]}" in caplog.text
+    assert f"hint: pip install {package}" in caplog.text
+
+
+def test_extension_of_intel_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("TS_IPEX_ENABLE", raising=False)
+    assert not _compile.is_intel_wanted()
+    assert not caplog.text
+    monkeypatch.setenv("TS_IPEX_ENABLE", "true")
+    if importlib.util.find_spec("intel_extension_for_pytorch") is None:
+        assert not _compile.is_intel_wanted()
+        assert "intel-extension-for-pytorch is not installed" in caplog.text
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = _model_files.choose_device
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose(None, use_xla=False) == ("cpu", torch.device("cpu"))
+    assert choose(3, use_xla=False) == ("cpu", torch.device("cpu"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose(3, use_xla=False) == ("mps", torch.device("mps"))
+    assert choose(None, use_xla=False)[0] == "cpu"
+    monkeypatch.setattr(_model_files, "_has_xpu", lambda: True)
+    assert choose(3, use_xla=False)[0] == "mps"
+    monkeypatch.setenv("TS_IPEX_GPU_ENABLE", "true")
+    assert choose(3, use_xla=False) == ("xpu", torch.device("xpu", 3))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    assert choose(3, use_xla=False) == ("cuda", torch.device("cuda", 3))
+    monkeypatch.delenv("TS_IPEX_GPU_ENABLE")
+    monkeypatch.setitem(sys.modules, "torch_xla", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install torch-xla"):
+        choose(None, use_xla=True)
 
 
 @pytest.mark.gpu
