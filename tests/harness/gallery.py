@@ -6,6 +6,7 @@ forty models neither wait for each other nor need forty workers' memory at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -243,12 +244,15 @@ class Hall:
         return answer
 
     def _wait_until_loaded(self, name: str, seconds: float = 120) -> None:
-        """Asks seldom: the machine is busy loading."""
+        """Asks seldom, and again when there is no answer: the machine is busy loading."""
         deadline = time.monotonic() + seconds
-        while not self.server.is_loaded(name):
+        while True:
+            with contextlib.suppress(OSError):
+                if self.server.is_loaded(name):
+                    return
             assert not self._gallery.is_closed, "the tests are over"
             assert time.monotonic() < deadline, f"{name} was not loaded\n{self.server.log()}"
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     def visit(self, name: str, case: Case) -> list[object]:
         """Takes the steps and removes the model."""
