@@ -93,7 +93,8 @@ def test_a_client_that_leaves_stops_its_handler(server: Server, tmp_path: Path) 
     wait_until(lambda: "ClientGoneError" in told(report), 20, "the handler is stopped")
     assert server.predict_json("streamer", {"n": 0}).body == b"end"
     assert server.worker_pids("streamer") == pids
-    assert "stream stopped" in server.log_file("model_log.log")
+    # What a worker prints reaches the file a moment later.
+    wait_until(lambda: "stream stopped" in server.log_file("model_log.log"), 20, "the log says so")
 
 
 def test_a_handler_may_go_on_without_its_client(server: Server, tmp_path: Path) -> None:

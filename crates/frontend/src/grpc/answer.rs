@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::call::Deadline;
-use crate::telemetry::{AccessLine, AccessLog};
+use crate::telemetry::{AccessLine, AccessLog, Stages};
 
 /// Where a call says how it ended.
 const STATUS: &str = "grpc-status";
@@ -28,6 +28,7 @@ pub(super) struct Account {
     method: String,
     started: Instant,
     code: Code,
+    stages: Option<Stages>,
 }
 
 impl Account {
@@ -39,6 +40,7 @@ impl Account {
             method: method.to_owned(),
             started: Instant::now(),
             code: Code::Cancelled,
+            stages: None,
         }
     }
 
@@ -48,6 +50,7 @@ impl Account {
         response: Response<Body>,
         deadline: Option<Deadline>,
     ) -> Response<Answer> {
+        self.stages = response.extensions().get().copied();
         let has_ended = self.note(response.headers());
         if !has_ended && response.body().is_end_stream() {
             // No gRPC call: HTTP alone says what was wrong.
@@ -80,7 +83,7 @@ impl Drop for Account {
             protocol: "HTTP/2.0",
             status: self.code as u16,
             elapsed: self.started.elapsed(),
-            stages: None,
+            stages: self.stages,
         });
     }
 }

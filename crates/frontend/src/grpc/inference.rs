@@ -121,7 +121,11 @@ impl InferenceApIsService for Inference {
     ) -> Result<Response<PredictionResponse>, Status> {
         let reply = self.admit(request)?.wait().await;
         let reply = reply.map_err(|error| status::of_prediction(&error))?;
-        Ok(Response::new(prediction(reply.body)))
+        let mut response = Response::new(prediction(reply.body));
+        if let Some(stages) = reply.stages {
+            response.extensions_mut().insert(stages);
+        }
+        Ok(response)
     }
 
     type StreamPredictionsStream = Messages;
