@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +19,15 @@ def gallery(
     environment = reference_environment()
     folder = tmp_path_factory.mktemp("gallery")
     commands = {"ours": None, "theirs": [str(environment / "bin" / "torchserve")]}
+    # TorchServe calls torchrun by its bare name.
+    path = {"PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
     servers = {
-        name: Server(folder / name, command=command, config={"max_response_size": 20_000_000})
+        name: Server(
+            folder / name,
+            command=command,
+            config={"max_response_size": 20_000_000},
+            environment=path if command else None,
+        )
         for name, command in commands.items()
     }
     cases = {}
