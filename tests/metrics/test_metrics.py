@@ -137,6 +137,21 @@ def test_a_metrics_file_that_is_wrong_costs_the_metrics_only(
     assert "metrics_config cannot be used" in server.log_file("ts_log.log")
 
 
+def test_a_flood_of_measurements_costs_neither_worker_nor_server(
+    start_server: ServerFactory,
+) -> None:
+    config = {"metrics_mode": "prometheus", "model_metrics_auto_detect": "true"}
+    server = start_server("flood", config=config)
+    pids = server.worker_pids("flood")
+    for _ in range(2):
+        assert server.predict("flood", b"", timeout=60).text == "flooded"
+    own, refused = "/metrics/tserve", "tserve_handler_measurements_refused_total"
+    # The worker sends 10,000 of each call; the server counts 1,000 series, here twice.
+    settled(server, own, refused, 2 * (10_000 - 1000), reason="too_many")
+    assert total(samples(scrape(server)), "Flood") == 2 * 1000
+    assert server.worker_pids("flood") == pids
+
+
 def test_every_metric_of_the_dashboard_is_there(start_server: ServerFactory) -> None:
     server = start_server("noop", config={"extended_metrics": "true"})
     server.predict("noop", b"")
