@@ -133,7 +133,7 @@ CONFORMANCE ?= ../shared/conformance
 # What is built; AREAS= runs everything.
 AREAS ?= http predict returns respond errors handlers versions batching recovery cli config archiver \
   startup queue timeout default register scale describe list unregister snapshot token openapi \
-  model-api-off grpc-management default-handlers explain envelope metrics logs sequence continuous async
+  model-api-off grpc-management default-handlers explain envelope metrics logs sequence continuous async kserve oip
 CONFORMANCE_RUN = .bench/conformance/bin/python $(CONFORMANCE)/run.py $(AREAS:%=--area %)
 
 .PHONY: conformance
@@ -179,6 +179,11 @@ bench-scaling: bench-build ## Throughput with 1, 2, 4, 8 workers of a sleeping h
 .PHONY: bench-locust
 bench-locust: bench-build bench-peers ## benches/locustfile.py against a server of its own, half a minute
 	$(BENCH) locust $(BENCH_OPTIONS)
+
+.PHONY: bench-v2
+bench-v2: bench-build optional-reference ## The Open Inference Protocol with 1 MiB tensors beside TorchServe, a minute
+	$(VENV)/bin/python -m pip install --quiet grpcio grpcio-tools
+	TSERVE_BIN=$(TARGET)/release/tserve $(VENV)/bin/python benches/v2.py --reference $(REFERENCE)
 
 .PHONY: bench-micro
 bench-micro: toolchain ## Criterion benchmarks of queue, rings, arena, dispatcher and HTTP adapter

@@ -74,7 +74,7 @@ def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = No
         the exit status, see ``main``.
     """
     # All of it before the archive is on the import path, where a file may have any name.
-    from tserve_worker import _environment, _event_loop, _group, _loop
+    from tserve_worker import _environment, _event_loop, _group, _loop, _tensors
     from tserve_worker._control import Control, LoadRequest
     from tserve_worker._native import Link
 
@@ -82,6 +82,8 @@ def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = No
         # Programs that a handler starts have no business with the server's memory.
         os.set_inheritable(descriptor, False)
     decode = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
+    # The link takes the arena over, which typed inputs read in place, too.
+    arena = os.dup(descriptors[1])
     link = Link(*descriptors, decode)
     control = Control(descriptors[3])
     control.hello()
@@ -100,6 +102,10 @@ def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = No
     model = _loop.load(control, request, group, template.model if template else None)
     if model is None:
         return 1
+    if model.typed_inputs:
+        link.set_tensor_reader(_tensors.open_arena(model.typed_inputs, arena))
+    else:
+        os.close(arena)
     logger.info("Torch worker started.")
     if event_loop is None:
         _loop.run(_group.GroupLink(link, group) if group else link, model)

@@ -108,12 +108,12 @@ class Control:
         """Announce the process."""
         self.send("hello", pid=os.getpid(), version=__version__)
 
-    def loaded(self, schemas: dict[str, Any] | None = None) -> None:
-        """Say that the handler is ready for requests, and what its hints say of them."""
-        if schemas:
-            self.send("loaded", schemas=schemas)
-        else:
-            self.send("loaded")
+    def loaded(self, schemas: dict[str, Any] | None = None, takes_tensors: bool = False) -> None:
+        """Say that the handler is ready for requests, and what it wants and says of them."""
+        values: dict[str, Any] = {"schemas": schemas} if schemas else {}
+        if takes_tensors:
+            values["takes_tensors"] = True
+        self.send("loaded", **values)
 
     def metrics(self, lines: list[str]) -> None:
         """Report values of metrics; without effect once the server is gone."""

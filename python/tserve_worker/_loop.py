@@ -55,7 +55,7 @@ def load(
     # What exists by now stays: the collector need not look through all of torch again and again.
     gc.freeze()
     _outlet.flush()
-    control.loaded(model.schemas)
+    control.loaded(model.schemas, model.typed_inputs is not None)
     return model
 
 

@@ -5,7 +5,7 @@ One :class:`Link` per process. Its :meth:`Link.recv` yields a :class:`Batch` who
 release the interpreter while they wait.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 __all__ = [
@@ -83,6 +83,13 @@ class Link:
         Raises:
             OSError: A descriptor is not open or cannot be mapped.
             RuntimeError: The segment is no link of this version.
+        """
+
+    def set_tensor_reader(self, reader: Callable[[str, int, int], object]) -> None:
+        """Name what makes the values of tensors from now on; without one they are bytearrays.
+
+        Args:
+            reader: Called with content type, offset in the arena and length in bytes.
         """
 
     def recv(self) -> Batch | None:

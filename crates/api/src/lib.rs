@@ -19,9 +19,12 @@ mod generated {
     pub mod management {
         include!("generated/org.pytorch.serve.grpc.management.rs");
     }
+    pub mod open_inference {
+        include!("generated/org.pytorch.serve.grpc.openinference.rs");
+    }
 }
 
-pub use self::generated::{inference, management};
+pub use self::generated::{inference, management, open_inference};
 
 /// An error's name as a detail of a status: a `google.rpc.ErrorInfo` with nothing but a reason.
 pub fn error_info(reason: &str) -> prost_types::Any {

@@ -143,6 +143,7 @@ enum PlatformName {
     None,
     SageMaker,
     Vertex,
+    KServe,
 }
 
 impl PlatformName {
@@ -151,6 +152,7 @@ impl PlatformName {
             Self::None => "none",
             Self::SageMaker => "sagemaker",
             Self::Vertex => "vertex",
+            Self::KServe => "kserve",
         }
     }
 }
@@ -335,6 +337,8 @@ pub struct Config {
     pub limit_max_image_pixels: bool,
     /// Handler of archives that name none.
     pub default_service_handler: Option<String>,
+    /// Whether the Open Inference Protocol is served.
+    pub open_inference: bool,
     /// Request envelope of every model.
     pub service_envelope: Option<String>,
     /// Whether an archive's requirements file is installed before its workers start.

@@ -2,17 +2,19 @@
 //!
 //! [`bind`] opens the two listeners of a configuration, [`Listeners::serve`] serves them. A call goes
 //! `listener` → `connection` → `call` (token, deadline, route; its request is read through `intake`)
-//! → `inference`, `management`, `health` or reflection → the services, and its answer back through
+//! → `inference`, `open_inference`, `management`, `health` or reflection → the services, and its answer back through
 //! `answer`. Framing and HTTP/2 are hyper's, messages and trailers tonic's.
 
 mod answer;
 mod call;
 mod connection;
+mod contents;
 mod health;
 mod inference;
 mod intake;
 mod listener;
 mod management;
+mod open_inference;
 mod routes;
 mod sequences;
 mod status;

@@ -25,6 +25,7 @@ mod listener;
 mod management;
 mod metrics;
 mod multipart;
+mod open_inference;
 mod platform;
 mod response;
 mod routes;
@@ -39,10 +40,13 @@ use self::routes::Api;
 
 /// Which APIs one listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "any of them may be there")]
 struct Connector {
     inference: bool,
     management: bool,
     metrics: bool,
+    /// Whether inference includes the Open Inference Protocol.
+    open_inference: bool,
 }
 
 impl Connector {
@@ -50,16 +54,19 @@ impl Connector {
         inference: true,
         management: false,
         metrics: false,
+        open_inference: false,
     };
     const MANAGEMENT: Self = Self {
         inference: false,
         management: true,
         metrics: false,
+        open_inference: false,
     };
     const METRICS: Self = Self {
         inference: false,
         management: false,
         metrics: true,
+        open_inference: false,
     };
     /// One listener for what two would serve.
     fn and(self, other: Self) -> Self {
@@ -67,6 +74,7 @@ impl Connector {
             inference: self.inference || other.inference,
             management: self.management || other.management,
             metrics: self.metrics || other.metrics,
+            open_inference: self.open_inference || other.open_inference,
         }
     }
 
@@ -75,6 +83,7 @@ impl Connector {
         inference: true,
         management: true,
         metrics: true,
+        open_inference: true,
     };
 
     /// The name for the log.
@@ -95,6 +104,7 @@ impl Connector {
             Api::Inference | Api::Nowhere => self.inference,
             Api::Management | Api::Tokens => self.management,
             Api::Metrics => self.metrics,
+            Api::OpenInference => self.inference && self.open_inference,
         }
     }
 }

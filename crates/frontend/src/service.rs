@@ -6,7 +6,9 @@
 mod health;
 mod inference;
 mod management;
+mod memory;
 mod metrics;
+mod open_inference;
 mod platform;
 mod served;
 mod snapshot;
@@ -21,15 +23,18 @@ pub use self::management::{
     DescribeRequest, Description, ManagementService, ModelList, RegisterRequest, ScaleRequest,
     StatusReply,
 };
+pub use self::memory::BodyBlock;
 pub use self::metrics::MetricsService;
+pub use self::open_inference::{
+    Asked, Datatype, InferBody, InferCall, InferError, InferRequest, InferResponse, InputTensor,
+    ModelMetadata, OutputTensor, RequestedOutput, ServerMetadata, Strings, TensorMetadata,
+};
 pub use self::platform::ExecutionParameters;
 pub use self::served::ServedModel;
 pub use self::snapshot::SnapshotOf;
 pub use self::token::{KeyFileError, Rotation, Scope, TokenService};
 pub use crate::dispatch::{Begun, Client, ReplyStream, WaitingClient};
 pub use crate::worker::Schemas;
-/// A piece of a model's request arena that a body can be read into.
-pub use tserve_shm::Block as BodyBlock;
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ mod streaming;
 mod supervisor;
 mod template;
 
-pub use self::context::ModelContext;
+pub use self::context::{InputKind, ModelContext};
 pub use self::device::Devices;
 pub use self::failure::{LastFailure, Raised};
 pub use self::interpreter::{InterpreterNotFound, find_interpreter};

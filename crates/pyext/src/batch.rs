@@ -16,7 +16,7 @@ use pyo3::{
 };
 use tserve_shm::{
     ReplyError, ReplyItemRef, ReplyRef, ReplyTimes, Submission, WorkerLink, monotonic_ns,
-    wire::RequestView,
+    wire::{RequestView, ValueRef},
 };
 
 use crate::{
@@ -29,6 +29,10 @@ use crate::{
 /// Replies up to this size are copied without letting other threads at the interpreter: getting it
 /// back may cost a whole switch interval of 5 ms.
 const ATTACHED_COPY_BYTES: usize = 1 << 20;
+
+/// How the content type of a tensor begins: datatype and shape follow, which no client can send, as
+/// the server cuts what follows a semicolon off.
+const TENSOR_TYPE: &str = "application/vnd.tserve.tensor;";
 
 /// Requests that the server submitted together.
 #[pyclass(frozen, module = "tserve_worker._native")]
@@ -83,6 +87,7 @@ impl Batch {
         py: Python<'_>,
         link: &Arc<WorkerLink>,
         decoder: &Decoder,
+        tensor_reader: Option<&Bound<'_, PyAny>>,
         submission: &Submission,
     ) -> PyResult<Self> {
         let clock = HandlerClock {
@@ -96,7 +101,7 @@ impl Batch {
             let request = link.request(job).map_err(malformed)?;
             ids.set_item(index, request.id())?;
             headers.append(request_headers(py, &request)?)?;
-            data.append(request_data(py, link, decoder, &request)?)?;
+            data.append(request_data(py, link, decoder, tensor_reader, &request)?)?;
         }
         Ok(Self {
             link: Arc::clone(link),
@@ -256,12 +261,20 @@ fn request_data<'py>(
     py: Python<'py>,
     link: &WorkerLink,
     decoder: &Decoder,
+    tensor_reader: Option<&Bound<'py, PyAny>>,
     request: &RequestView<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let data = PyDict::new(py);
     for input in request.inputs() {
         let bytes = link.value(&input.value).map_err(malformed)?;
-        let value = decoder.value(py, request.id(), input, bytes)?;
+        let value = match (tensor_reader, &input.value) {
+            (Some(reader), ValueRef::Arena { offset, len })
+                if input.content_type.starts_with(TENSOR_TYPE) =>
+            {
+                reader.call1((input.content_type, *offset, *len))?
+            }
+            _ => decoder.value(py, request.id(), input, bytes)?,
+        };
         data.set_item(PyString::new(py, input.name), value)?;
     }
     Ok(data)

@@ -1,8 +1,11 @@
 //! `Link`: receiving batches.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tserve_shm::{
     ReceiveError, Submission, WorkerLink, adopt_fd, duplicate_fd, watch_process, watch_server,
 };
@@ -21,8 +24,10 @@ pub(crate) const SIGNAL_CHECK: Duration = Duration::from_secs(1);
 #[pyclass(frozen, module = "tserve_worker._native")]
 #[derive(Debug)]
 pub(crate) struct Link {
-    link: Arc<WorkerLink>,
+    shared: Arc<WorkerLink>,
     decoder: Decoder,
+    /// Makes the values of tensors, for handlers that want them typed.
+    tensor_reader: OnceLock<Py<PyAny>>,
 }
 
 #[pymethods]
@@ -43,18 +48,32 @@ impl Link {
         let decoder = Decoder::new(py, decode)?;
         let watched = Arc::clone(&link);
         watch_server(control, move || watched.is_closed())?;
-        Ok(Self { link, decoder })
+        Ok(Self {
+            shared: link,
+            decoder,
+            tensor_reader: OnceLock::new(),
+        })
+    }
+
+    /// Name what makes the values of tensors from now on.
+    fn set_tensor_reader(&self, reader: Py<PyAny>) -> PyResult<()> {
+        self.tensor_reader
+            .set(reader)
+            .map_err(|_| PyRuntimeError::new_err("the tensor reader was set already"))
     }
 
     /// Wait for the next batch; None when the server has closed the link.
     fn recv(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
         // Under load a batch is there already: then keep the interpreter.
-        let submission = match self.link.receive(Some(Duration::ZERO)) {
+        let submission = match self.shared.receive(Some(Duration::ZERO)) {
             Err(ReceiveError::TimedOut | ReceiveError::Interrupted) => self.wait(py),
             other => other.map_err(receive_failed_unless_closed),
         };
         match submission {
-            Ok(submission) => Batch::new(py, &self.link, &self.decoder, &submission).map(Some),
+            Ok(submission) => {
+                let reader = self.tensor_reader.get().map(|reader| reader.bind(py));
+                Batch::new(py, &self.shared, &self.decoder, reader, &submission).map(Some)
+            }
             Err(None) => Ok(None),
             Err(Some(error)) => Err(error),
         }
@@ -62,7 +81,7 @@ impl Link {
 
     /// End this process when that rank of its group ends, unless the server has closed the link.
     fn watch_rank(&self, pid: i32, rank: u32) -> PyResult<()> {
-        let watched = Arc::clone(&self.link);
+        let watched = Arc::clone(&self.shared);
         watch_process(pid, format!("rank {rank}"), move || watched.is_closed())?;
         Ok(())
     }
@@ -70,7 +89,7 @@ impl Link {
     /// Whether the server has closed the link.
     #[getter]
     fn is_closed(&self) -> bool {
-        self.link.is_closed()
+        self.shared.is_closed()
     }
 }
 
@@ -85,7 +104,7 @@ impl Link {
     fn wait(&self, py: Python<'_>) -> Result<Submission, Option<PyErr>> {
         loop {
             py.check_signals()?;
-            match py.detach(|| self.link.receive(Some(SIGNAL_CHECK))) {
+            match py.detach(|| self.shared.receive(Some(SIGNAL_CHECK))) {
                 Err(ReceiveError::TimedOut | ReceiveError::Interrupted) => {}
                 other => return other.map_err(receive_failed_unless_closed),
             }

@@ -99,6 +99,7 @@ impl Draft {
                 isolate_gpus: false,
                 limit_max_image_pixels: false,
                 default_service_handler: None,
+                open_inference: false,
                 service_envelope: None,
                 install_py_dep_per_model: false,
                 wheel_folder: None,

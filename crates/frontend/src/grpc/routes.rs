@@ -16,12 +16,14 @@ use tonic_reflection::pb as reflection;
 use tserve_api::FILE_DESCRIPTORS;
 use tserve_api::inference::inference_ap_is_service_server::InferenceApIsServiceServer;
 use tserve_api::management::management_ap_is_service_server::ManagementApIsServiceServer;
+use tserve_api::open_inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 
 use super::Api;
 use super::health::Health;
 use super::inference::Inference;
 use super::intake::Intake;
 use super::management::Management;
+use super::open_inference::{Dialect, OpenInference};
 use crate::service::{Scope, Services};
 
 /// Methods whose callers send any number of messages, at any time.
@@ -32,6 +34,9 @@ const REFLECTION: [&str; 2] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// The Open Inference Protocol as stock clients call it.
+const STANDARD_INFERENCE: &str = "inference.GRPCInferenceService";
 
 /// The answer of a service to come.
 type Reply = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -68,6 +73,24 @@ impl Route {
         }
     }
 
+    /// The same under another name: generated services look at the whole path.
+    fn alias(self, name: &'static str) -> Self {
+        let Self {
+            name: own, call, ..
+        } = self;
+        Self {
+            name,
+            scope: self.scope,
+            call: Box::new(move |mut request| {
+                let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+                if let Ok(uri) = format!("/{own}/{method}").parse() {
+                    *request.uri_mut() = uri;
+                }
+                call(request)
+            }),
+        }
+    }
+
     /// Runs a call.
     pub(super) async fn call(&self, request: Request<Intake>) -> Response<Body> {
         match (self.call)(request).await {
@@ -95,6 +118,16 @@ pub(super) fn of(api: Api, services: &Services, stopping: &watch::Receiver<bool>
                 .max_decoding_message_size(limit),
         ),
     }];
+    if api == Api::Inference && services.config.open_inference {
+        let server = |dialect| {
+            GrpcInferenceServiceServer::new(OpenInference::new(services, dialect))
+                .accept_compressed(gzip)
+                .max_decoding_message_size(limit)
+        };
+        let scope = Some(Scope::Inference);
+        routes.push(Route::new(scope, server(Dialect::TorchServe)));
+        routes.push(Route::new(scope, server(Dialect::Standard)).alias(STANDARD_INFERENCE));
+    }
     // As with probes and descriptions over REST, nobody needs a token for these.
     let health = Health::new(services.health.clone(), stopping.clone(), routes[0].name);
     routes.push(Route::new(None, HealthServer::new(health)));

@@ -27,6 +27,11 @@ pub(super) fn exception_of_prediction(error: &Error) -> String {
     }
 }
 
+/// The end of a request of the Open Inference Protocol, as that has it.
+pub(super) fn of_inference(error: &Error) -> Status {
+    Status::new(of_operation(error).code(), error.to_string())
+}
+
 /// The end of a management call that failed.
 pub(super) fn of_operation(error: &Error) -> Status {
     if *error == Error::MethodNotAllowed {

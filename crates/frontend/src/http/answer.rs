@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use super::Connector;
 use super::response::Response;
-use crate::service::{PendingReply, Services};
+use crate::service::{Asked, PendingReply, Services};
 
 /// What one listener offers.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub(super) enum Answer {
     Now(Response),
     /// With a model's reply. Dropping it cancels the request.
     Reply(PendingReply),
+    /// With the tensors in a model's reply.
+    Tensors(PendingReply, Box<Asked>),
     /// When an operation is done. It goes on even when the client leaves.
     Later(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
@@ -39,6 +41,11 @@ impl fmt::Debug for Answer {
         match self {
             Self::Now(response) => formatter.debug_tuple("Now").field(response).finish(),
             Self::Reply(reply) => formatter.debug_tuple("Reply").field(reply).finish(),
+            Self::Tensors(reply, asked) => formatter
+                .debug_tuple("Tensors")
+                .field(reply)
+                .field(asked)
+                .finish(),
             Self::Later(_) => formatter.write_str("Later"),
         }
     }

@@ -54,7 +54,7 @@ fn of_route(api: Api) -> Option<Scope> {
     match api {
         // `/token` checks its own key; descriptions, probes and metrics are for everybody.
         Api::Every | Api::Models | Api::Metrics | Api::Tokens => None,
-        Api::Inference | Api::Nowhere => Some(Scope::Inference),
+        Api::Inference | Api::OpenInference | Api::Nowhere => Some(Scope::Inference),
         Api::Management => Some(Scope::Management),
     }
 }

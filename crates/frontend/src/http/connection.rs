@@ -23,6 +23,7 @@ use super::answer::{Answer, Surface};
 use super::authorization;
 use super::head::{Expect, Framing, Head, HeadView};
 use super::limits::Limits;
+use super::open_inference;
 use super::platform;
 use super::response::{CorsHeaders, Response};
 use super::routes::{Call, Payload};
@@ -219,6 +220,16 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
                     }
                     Err(error) => Some(Response::error(&error)),
                 }
+            }
+            Ok(Answer::Tensors(pending, asked)) => {
+                self.flush().await?;
+                let begun = self.await_reply(pending).await?;
+                if let Ok(Begun::Whole(reply)) = &begun {
+                    exchange.stages = reply.stages;
+                }
+                let mut response = open_inference::response(&asked, begun).await;
+                response.set_timing(self.timing(&exchange));
+                Some(response)
             }
             Err(error) => Some(Response::error(&error)),
         };

@@ -235,6 +235,33 @@ fn schema(shape: Shape) -> Value {
             }),
         ),
         Shape::ModelDescription => model_description(),
+        Shape::ModelReady => object(
+            &["name", "ready"],
+            json!({ "name": text("Name."), "ready": flag("Whether it is ready.") }),
+        ),
+        Shape::ModelNames => object(
+            &["models"],
+            json!({ "models": { "type": "array", "items": { "type": "string" } } }),
+        ),
+        Shape::Flag(name) => object(&[name], json!({ name: flag("Whether it is so.") })),
+        Shape::ServerMetadata => object(
+            &["name", "version", "extensions"],
+            json!({
+                "name": text("Name."),
+                "version": text("Version."),
+                "extensions": { "type": "array", "items": { "type": "string" } },
+            }),
+        ),
+        Shape::ModelMetadata => object(
+            &["name", "versions", "platform", "inputs", "outputs"],
+            json!({
+                "name": text("Name."),
+                "versions": { "type": "array", "items": { "type": "string" } },
+                "platform": text("Framework and format; empty when not known."),
+                "inputs": { "type": "array", "items": { "type": "object" } },
+                "outputs": { "type": "array", "items": { "type": "object" } },
+            }),
+        ),
     }
 }
 

@@ -5,6 +5,13 @@
 //! of the wrong type) or is wrong (defaults, choices, statuses), this one is right. A handler can read a query
 //! parameter only if it is listed here (`routes::Call::query`).
 
+mod open_inference;
+
+pub(super) use self::open_inference::{
+    INFER_VERSION, LIVE_V2, MODEL_METADATA, MODEL_READY, MODEL_READY_V1, MODELS_V1, MODELS_V2,
+    PREDICT_V1, PREDICT_V2, READY_V2, SERVER_METADATA, VERSION_METADATA, VERSION_READY,
+};
+
 /// One documented operation.
 #[derive(Debug)]
 pub(super) struct Documentation {
@@ -61,6 +68,16 @@ pub(super) enum Shape {
     ModelDescription,
     /// Prometheus text.
     Metrics,
+    /// `{"name", "ready"}`
+    ModelReady,
+    /// `{"models": [...]}`
+    ModelNames,
+    /// `{"live"}` or `{"ready"}`
+    Flag(&'static str),
+    /// Name, version and extensions of the server.
+    ServerMetadata,
+    /// Versions and tensors of a model.
+    ModelMetadata,
 }
 
 const NO_MODEL: (u16, &str, Shape) = (404, "No such model or version", Shape::Error);
@@ -186,27 +203,6 @@ pub(super) static PREDICT_VERSION: Documentation = Documentation {
         "post",
         "version_predictions",
         "Asks one version of a model.",
-    )
-};
-
-/// The same on the paths of the KServe protocols.
-pub(super) static PREDICT_V1: Documentation = Documentation {
-    takes_body: true,
-    answers: PREDICTED,
-    ..operation(
-        "post",
-        "v1_predictions",
-        "Asks the default version of a model.",
-    )
-};
-
-pub(super) static PREDICT_V2: Documentation = Documentation {
-    takes_body: true,
-    answers: PREDICTED,
-    ..operation(
-        "post",
-        "v2_predictions",
-        "Asks the default version of a model.",
     )
 };
 

@@ -10,6 +10,7 @@ use super::authorization;
 use super::body::{BodyPlace, Content, is_urlencoded};
 use super::description;
 use super::head::{Framing, HeadView, latin1};
+use super::open_inference;
 use super::response::Response;
 use super::routes::{BodyUse, Call, Captures, Payload, Route};
 use super::target::{Query, Target};
@@ -105,13 +106,23 @@ pub(super) fn room(
     captures: &Captures<'_>,
     length: usize,
 ) -> Result<Option<(Arc<ServedModel>, BodyBlock)>, Error> {
-    if route.body != BodyUse::ModelInput
+    if !matches!(route.body, BodyUse::ModelInput | BodyUse::Tensors)
         || head.method() == "OPTIONS"
         || is_urlencoded(head.content_type())
     {
         return Ok(None);
     }
     let service = &surface.services.inference;
+    if route.body == BodyUse::Tensors && surface.services.config.open_inference {
+        // What fails here is told in the protocol's own form, once the body is there.
+        let header_length = open_inference::header_length(head).ok().flatten();
+        let model = service.lookup(captures.model.unwrap_or_default(), captures.version);
+        return Ok(model.ok().and_then(|model| {
+            let header_length = header_length.filter(|&it| it <= length).unwrap_or(0);
+            let block = service.tensor_block(&model, length, header_length).ok()?;
+            Some((model, block))
+        }));
+    }
     let model = if let Some(model) = captures.model {
         service.lookup(model, captures.version)?
     } else {
@@ -197,7 +208,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
 }
 
 /// Header texts that are not in the request as such.
-struct Spelled {
+pub(super) struct Spelled {
     /// Values with letters outside ASCII, in order.
     decoded: Vec<String>,
     /// Length of the body when no header gives it.
@@ -205,7 +216,7 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn new(head: &HeadView<'_>, body_length: usize) -> Self {
+    pub(super) fn new(head: &HeadView<'_>, body_length: usize) -> Self {
         let mut decoded = Vec::new();
         if !head.is_ascii() {
             let values = head.headers().map(|(_, value)| value);
@@ -220,7 +231,7 @@ impl Spelled {
 
     /// The client's headers as the handler sees them. The server has dealt with `Expect` and
     /// `Transfer-Encoding`, so they are gone, and a length is always there.
-    fn headers<'a>(&'a self, head: &HeadView<'a>) -> Vec<(&'a str, &'a str)> {
+    pub(super) fn headers<'a>(&'a self, head: &HeadView<'a>) -> Vec<(&'a str, &'a str)> {
         // Room for url_path, explain and content-length.
         let mut headers = Vec::with_capacity(head.header_count() + 3);
         let mut decoded = self.decoded.iter();

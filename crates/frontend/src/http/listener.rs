@@ -88,9 +88,13 @@ pub fn bind(config: &Config) -> Result<Listeners, BindError> {
 
 /// Every address with the APIs that are served there.
 fn connectors(config: &Config) -> Vec<(&Address, Connector)> {
+    let inference = Connector {
+        open_inference: config.open_inference,
+        ..Connector::INFERENCE
+    };
     let mut wanted: Vec<(&Address, Connector)> = Vec::new();
     let apis = [
-        (Some(&config.inference_address), Connector::INFERENCE),
+        (Some(&config.inference_address), inference),
         (Some(&config.management_address), Connector::MANAGEMENT),
         (config.metrics_address.as_ref(), Connector::METRICS),
     ];

@@ -77,11 +77,18 @@ impl Response {
 
     /// An error object.
     pub(super) fn error(error: &Error) -> Self {
+        Self::error_as(error, ErrorObject::new)
+    }
+
+    /// An error in the form of another protocol.
+    pub(super) fn error_as<T: Serialize>(error: &Error, form: impl Fn(&Error) -> T) -> Self {
         let code = error.code().http();
-        if !is_final_status(code) {
-            return Self::error(&impossible_status(code));
+        if is_final_status(code) {
+            Self::json(code, &form(error))
+        } else {
+            let error = impossible_status(code);
+            Self::json(error.code().http(), &form(&error))
         }
-        Self::json(code, &ErrorObject::new(error))
     }
 
     /// A status object.

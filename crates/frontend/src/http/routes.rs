@@ -12,7 +12,7 @@ use super::answer::{Answer, Surface};
 use super::documentation::{self as docs, Documentation, Kind, Parameter};
 use super::head::HeadView;
 use super::target::{Query, Target};
-use super::{Connector, inference, management, metrics};
+use super::{Connector, inference, management, metrics, open_inference};
 use crate::error::Error;
 use crate::service::{Client, ServedModel};
 
@@ -25,6 +25,8 @@ pub(super) enum Api {
     Models,
     /// Predictions and health.
     Inference,
+    /// The Open Inference Protocol, where it is switched on.
+    OpenInference,
     /// Paths of the inference listener that exist for nobody.
     Nowhere,
     /// Registering, scaling, describing.
@@ -73,6 +75,8 @@ pub(super) enum BodyUse {
     Read,
     /// It is the input of a model: a large one goes straight into the model's memory.
     ModelInput,
+    /// The same, and it may be a request of the Open Inference Protocol.
+    Tensors,
 }
 
 /// Answers one request with this body.
@@ -214,6 +218,9 @@ use Segment::{Anything, Model, ModelBeforeColon, ModelVerb, Rest, Version, Word}
 const PREDICTIONS: Segment = Word("predictions");
 const EXPLANATIONS: Segment = Word("explanations");
 const MODELS: Segment = Word("models");
+const V1: Segment = Word("v1");
+const V2: Segment = Word("v2");
+const VERSIONS: Segment = Word("versions");
 const PREDICT: Segment = ModelVerb(":predict");
 const EXPLAIN: Segment = ModelVerb(":explain");
 const ONE: &[Segment] = &[MODELS, Model];
@@ -256,6 +263,27 @@ const fn input(path: &'static [Segment], handler: Handler) -> Route {
     }
 }
 
+const fn get(path: &'static [Segment], handler: Handler) -> Route {
+    Route {
+        api: Api::Inference,
+        ..api("GET", path, handler)
+    }
+}
+
+const fn oip(path: &'static [Segment], handler: Handler) -> Route {
+    Route {
+        api: Api::OpenInference,
+        ..api("GET", path, handler)
+    }
+}
+
+const fn tensors(api: Api, path: &'static [Segment], handler: Handler) -> Route {
+    Route {
+        body: BodyUse::Tensors,
+        ..any(api, path, handler)
+    }
+}
+
 /// All routes.
 #[rustfmt::skip]
 pub(super) static ROUTES: &[Route] = &[
@@ -276,10 +304,21 @@ pub(super) static ROUTES: &[Route] = &[
     // The original takes every such path for inference, which hides management behind it where
     // both share a listener.
     any(Api::Nowhere, ONE_VERSION, inference::not_found),
-    described(input(&[Word("v1"), MODELS, PREDICT], inference::kserve_predict), &docs::PREDICT_V1),
-    input(&[Word("v1"), MODELS, EXPLAIN], inference::kserve_explain),
-    described(input(&[Word("v2"), MODELS, ModelBeforeColon, Word("infer")], inference::kserve_predict), &docs::PREDICT_V2),
-    input(&[Word("v2"), MODELS, ModelBeforeColon, Word("explain")], inference::kserve_explain),
+    described(input(&[V1, MODELS, PREDICT], inference::kserve_predict), &docs::PREDICT_V1),
+    input(&[V1, MODELS, EXPLAIN], inference::kserve_explain),
+    described(get(&[V1, MODELS], open_inference::models), &docs::MODELS_V1),
+    described(get(&[V1, MODELS, ModelBeforeColon], open_inference::model_ready_v1), &docs::MODEL_READY_V1),
+    described(tensors(Api::Inference, &[V2, MODELS, ModelBeforeColon, Word("infer")], open_inference::infer), &docs::PREDICT_V2),
+    tensors(Api::Inference, &[V2, MODELS, ModelBeforeColon, Word("explain")], open_inference::explain),
+    described(tensors(Api::OpenInference, &[V2, MODELS, Model, VERSIONS, Version, Word("infer")], open_inference::infer), &docs::INFER_VERSION),
+    described(oip(&[V2], open_inference::server_metadata), &docs::SERVER_METADATA),
+    described(oip(&[V2, Word("health"), Word("live")], open_inference::live), &docs::LIVE_V2),
+    described(oip(&[V2, Word("health"), Word("ready")], open_inference::ready), &docs::READY_V2),
+    described(oip(&[V2, MODELS], open_inference::models), &docs::MODELS_V2),
+    described(oip(&[V2, MODELS, Model], open_inference::model_metadata), &docs::MODEL_METADATA),
+    described(oip(&[V2, MODELS, Model, Word("ready")], open_inference::model_ready), &docs::MODEL_READY),
+    described(oip(&[V2, MODELS, Model, VERSIONS, Version], open_inference::model_metadata), &docs::VERSION_METADATA),
+    described(oip(&[V2, MODELS, Model, VERSIONS, Version, Word("ready")], open_inference::model_ready), &docs::VERSION_READY),
     any(Api::Nowhere, &[MODELS, Word("predict")], inference::not_found),
     input(&[Model, Word("predict")], inference::invoke),
     input(&[Model, Version, Word("predict")], inference::invoke),
@@ -299,7 +338,7 @@ pub(super) static ROUTES: &[Route] = &[
     api("GET", SET_DEFAULT, management::describe_default),
     api("DELETE", SET_DEFAULT, management::unregister_default),
     api("OPTIONS", SET_DEFAULT, management::model_description),
-    api("GET", &[Word("v1"), MODELS, ModelBeforeColon], management::readiness),
+    api("GET", &[V1, MODELS, ModelBeforeColon], management::readiness),
     any(Api::Tokens, &[Word("token")], management::new_key),
 
     any(Api::Metrics, &[Word("metrics"), Word("tserve")], metrics::own),

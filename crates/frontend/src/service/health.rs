@@ -131,6 +131,19 @@ impl HealthService {
         Ok(Readiness::new(unready, ["ready", "not ready"]))
     }
 
+    /// Whether a version has its minimum of loaded workers, and at least one.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotFound`], [`Error::VersionNotFound`].
+    pub(super) fn version_is_ready(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<bool, Error> {
+        let served = self.state.registry.get(model, version)?;
+        Ok(lack(&served, 1, WorkerStatus::is_ready).is_none())
+    }
+
     /// Whether every model named at start has been ready once; from then on it stays so.
     pub fn startup(&self) -> Readiness {
         let has_started = &self.state.has_started;

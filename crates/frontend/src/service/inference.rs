@@ -11,8 +11,8 @@ use tserve_batcher::PushError;
 use tserve_shm::Block;
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 
-use super::ServedModel;
 use super::state::ServerState;
+use super::{BodyBlock, ServedModel};
 use crate::dispatch::{
     Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, SequenceTag, WaitingClient,
 };
@@ -47,7 +47,7 @@ pub enum Body {
     /// In the server's heap; small, or of unknown length while it was read.
     Heap(Bytes),
     /// Already in the model's request arena (see [`InferenceService::body_block`]).
-    Arena(Block),
+    Arena(BodyBlock),
 }
 
 /// One request, neutral of protocols. Everything borrowed is copied when it is submitted.
@@ -255,8 +255,26 @@ impl InferenceService {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the arena is full: the client may retry.
-    pub fn body_block(&self, model: &ServedModel, len: usize) -> Result<Block, Error> {
-        allocate(model, len)
+    pub fn body_block(&self, model: &ServedModel, len: usize) -> Result<BodyBlock, Error> {
+        allocate(model, len).map(BodyBlock::from)
+    }
+
+    /// The versions of a model, in order.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotFound`].
+    pub(super) fn versions(&self, model: &str) -> Result<Vec<String>, Error> {
+        let versions = self.state.registry.versions(model)?;
+        let names = versions.iter().map(|(name, _)| name.to_string());
+        Ok(names.collect())
+    }
+
+    /// The names of all models, in order.
+    pub fn models(&self) -> Vec<String> {
+        let models = self.state.registry.models().into_iter();
+        let mut names: Vec<_> = models.map(|(name, _)| name.to_string()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Admits a request into the model's queue.
@@ -329,7 +347,7 @@ fn admit(
         });
     let (reply, receiver) = ReplySlot::new(deadline.as_ref().map(|deadline| deadline.at));
     let body = match request.body {
-        Body::Arena(block) => Some(block),
+        Body::Arena(block) => Some(block.into_block()),
         Body::None | Body::Heap(_) => None,
     };
     let bytes = meta.len() + body.as_ref().map_or(0, Block::len);
@@ -390,7 +408,7 @@ fn encode(request: &InferenceRequest<'_>) -> Result<Block, Error> {
     Ok(meta)
 }
 
-fn allocate(model: &ServedModel, len: usize) -> Result<Block, Error> {
+pub(super) fn allocate(model: &ServedModel, len: usize) -> Result<Block, Error> {
     let arena = &model.context().arena;
     arena.allocate(len).map_err(|_| {
         Error::Unavailable(format!(

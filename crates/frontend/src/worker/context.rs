@@ -52,9 +52,25 @@ pub struct ModelContext {
     pub telemetry: Telemetry,
     /// Its figures.
     pub metrics: Arc<ModelMetrics>,
+    /// What its handler takes; not known before a worker has loaded it.
+    pub input_kind: OnceLock<InputKind>,
+}
+
+/// How a handler wants the tensors of the Open Inference Protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputKind {
+    /// As TorchServe's envelope gives them.
+    Plain,
+    /// As views of shared memory: it has set `typed_inputs`.
+    Typed,
 }
 
 impl ModelContext {
+    /// What its handler takes, once a worker has loaded it.
+    pub fn input_kind(&self) -> Option<InputKind> {
+        self.input_kind.get().copied()
+    }
+
     /// The interpreter of its workers.
     pub(super) fn python(&self) -> &Path {
         let own = self.venv.as_ref().map(Venv::python);

@@ -57,6 +57,9 @@ pub(super) enum FromWorker {
         /// What its type hints say.
         #[serde(default)]
         schemas: serde_json::Value,
+        /// Whether it takes tensors as views of shared memory.
+        #[serde(default)]
+        takes_tensors: bool,
     },
     /// The handler cannot be loaded; the process ends.
     Failed {

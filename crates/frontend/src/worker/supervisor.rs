@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tserve_shm::create_link;
 
 use super::backoff::Backoff;
-use super::context::ModelContext;
+use super::context::{InputKind, ModelContext};
 use super::control::{Control, ControlError, FromWorker};
 use super::failure::{LastFailure, Raised};
 use super::life::Life;
@@ -279,11 +279,21 @@ impl Supervisor {
                 }
             };
             match message {
-                Ok(FromWorker::Loaded { schemas }) => {
+                Ok(FromWorker::Loaded {
+                    schemas,
+                    takes_tensors,
+                }) => {
+                    // All workers run the same handler: the first word counts.
                     if let Some(schemas) = Schemas::checked(schemas) {
-                        // All workers run the same handler: the first word counts.
                         let _ = context.schemas.set(schemas);
                     }
+                    context.input_kind.get_or_init(|| {
+                        if takes_tensors {
+                            InputKind::Typed
+                        } else {
+                            InputKind::Plain
+                        }
+                    });
                     return None;
                 }
                 Ok(FromWorker::Hello { version, .. }) => self.check_version(&version),

@@ -122,11 +122,10 @@ pub(super) const GROUP: Group = Group {
             "ts_open_inference_protocol",
             form::BOOLEAN,
             Some("false"),
-            "The Open Inference Protocol (KServe v2).",
-            |_, text| boolean(text).map(drop),
+            "The Open Inference Protocol (KServe v2) over REST and gRPC.",
+            |draft, text| boolean(text).map(|it| draft.config.open_inference = it),
         )
-        .env_as(Env::Switch("TS_OPEN_INFERENCE_PROTOCOL", "oip"))
-        .planned("the Open Inference Protocol"),
+        .env_as(Env::Switch("TS_OPEN_INFERENCE_PROTOCOL", "oip")),
     ],
 };
 

@@ -105,7 +105,7 @@ pub(super) const GROUP: Group = Group {
         .env("TS_PING_SEMANTICS"),
         Key::new(
             "platform",
-            "`none`, `sagemaker` or `vertex`",
+            "`none`, `sagemaker`, `vertex` or `kserve`",
             Some("none"),
             "The hosting platform whose contract the server follows; it changes the defaults of \
              addresses, models, tokens and `ping_semantics`, see docs/platforms.md. Not known to \
@@ -173,7 +173,8 @@ fn platform(draft: &mut Draft, text: &str) -> Parsed<()> {
         "none" => PlatformName::None,
         "sagemaker" => PlatformName::SageMaker,
         "vertex" => PlatformName::Vertex,
-        _ => return Err("is not none, sagemaker or vertex".to_owned()),
+        "kserve" => PlatformName::KServe,
+        _ => return Err("is not none, sagemaker, vertex or kserve".to_owned()),
     };
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a hosting platform asks of its containers: other defaults, and paths that it calls.
 
+use std::path::Path;
+
 use super::super::{Platform, PlatformName};
 use super::{ConfigError, Merge, Place, Sources};
 use crate::config::keys;
@@ -8,7 +10,11 @@ use crate::config::keys;
 const SAGEMAKER_MODEL: &str = "/opt/ml/model";
 /// Where `SageMaker` puts the models of a multi-model endpoint.
 const SAGEMAKER_MODELS: &str = "/opt/ml/models";
-/// The port that both platforms call unless they say otherwise.
+/// Where `KServe` puts what the storage URI of a service holds.
+const KSERVE_MODELS: &str = "/mnt/models";
+/// Where the archives are in there, beside `config`.
+const KSERVE_STORE: &str = "/mnt/models/model-store";
+/// The port that all platforms call unless they say otherwise.
 const USUAL_PORT: &str = "8080";
 
 /// Sets what nobody has set as the platform needs it: its requests come from outside of the
@@ -57,6 +63,26 @@ pub(super) fn apply(merge: &mut Merge, sources: &Sources<'_>) -> Result<(), Conf
                 ("inference_address", address("AIP_HTTP_PORT")),
                 ("disable_token_authorization", yes()),
                 ("ping_semantics", "strict".to_owned()),
+            ]
+        }
+        PlatformName::KServe => {
+            let is_v2 = variable("PROTOCOL_VERSION").is_some_and(|it| it.ends_with("v2"));
+            let store = [KSERVE_STORE, KSERVE_MODELS]
+                .into_iter()
+                .find(|it| Path::new(it).is_dir());
+            vec![
+                ("inference_address", address("PORT")),
+                ("grpc_inference_address", "0.0.0.0".to_owned()),
+                ("metrics_address", "http://0.0.0.0:8082".to_owned()),
+                ("disable_token_authorization", yes()),
+                ("ping_semantics", "strict".to_owned()),
+                ("ts_open_inference_protocol", yes()),
+                (
+                    "service_envelope",
+                    if is_v2 { "kservev2" } else { "kserve" }.to_owned(),
+                ),
+                ("model_store", store.unwrap_or(KSERVE_STORE).to_owned()),
+                ("load_models", "all".to_owned()),
             ]
         }
     };
@@ -133,6 +159,21 @@ mod tests {
             config.management_address.to_string(),
             "http://127.0.0.1:8081"
         );
+    }
+
+    #[test]
+    fn kserve_calls_both_protocols_without_a_token() {
+        let environment = [("PORT", "8085"), ("PROTOCOL_VERSION", "grpc-v2")];
+        let config = loaded("kserve", &environment, &[]);
+        assert_eq!(config.inference_address.to_string(), "http://0.0.0.0:8085");
+        assert_eq!(config.grpc_inference.host, "0.0.0.0");
+        assert!(config.disable_token_authorization && config.open_inference);
+        assert_eq!(config.service_envelope.as_deref(), Some("kservev2"));
+        assert_eq!(config.startup_models, StartupModels::All);
+        assert_eq!(config.platform, Platform::None);
+        let v1 = loaded("kserve", &[], &[]);
+        assert_eq!(v1.service_envelope.as_deref(), Some("kserve"));
+        assert_eq!(v1.inference_address.to_string(), "http://0.0.0.0:8080");
     }
 
     #[test]

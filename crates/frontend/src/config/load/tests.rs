@@ -340,10 +340,11 @@ fn a_snapshot_is_read_as_a_config_file() {
 
 #[test]
 fn the_open_inference_protocol_is_switched_by_one_word() {
-    let warned = |value: &str| {
-        let scene = Scene::new("").env("TS_OPEN_INFERENCE_PROTOCOL", value);
-        scene.warnings()
+    let is_on = |file: &str, value: &str| {
+        let scene = Scene::new(file).env("TS_OPEN_INFERENCE_PROTOCOL", value);
+        scene.config().open_inference
     };
-    assert!(warned("oip")[0].contains("ts_open_inference_protocol has no effect yet"));
-    assert!(warned("anything").is_empty() && warned("").is_empty());
+    let asked_for = "ts_open_inference_protocol=true\n";
+    assert!(is_on("", "oip") && Scene::new(asked_for).config().open_inference);
+    assert!(!is_on(asked_for, "anything") && !is_on("", ""));
 }

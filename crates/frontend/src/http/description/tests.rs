@@ -26,6 +26,8 @@ fn the_inference_listener_lists_what_the_original_lists_and_health() {
             "get /ping ping [200, 500]",
             "get /readyz readyz [200, 404, 503]",
             "get /startupz startupz [200, 503]",
+            "get /v1/models v1_models [200]",
+            "get /v1/models/{model_name} v1_model_ready [200, 404, 503]",
             "options / apiDescription [200, 500]",
             "post /predictions/{model_name} predictions [200, 404, 500, 503]",
             "post /predictions/{model_name}/{model_version} version_predictions [200, 404, 500, 503]",

@@ -53,7 +53,7 @@ fn inference_paths() {
         ("POST", "/v1/models/m:predictxyz", "v1_predictions m"),
         ("POST", "/v1/models/m:explain", "- m"),
         ("POST", "/v1/models/m:explain:predict", "v1_predictions m"),
-        ("GET", "/v1/models/m", "404"),
+        ("GET", "/v1/models/m", "v1_model_ready m"),
         ("POST", "/v2/models/m:x/infer", "v2_predictions m"),
         ("POST", "/v2/models/m/explain", "- m"),
         ("GET", "/v2/models/m", "404"),

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tserve_batcher::Policy;
@@ -259,6 +259,7 @@ impl ManagementService {
             template: Template::default(),
             schemas: std::sync::OnceLock::new(),
             telemetry: state.telemetry.clone(),
+            input_kind: OnceLock::new(),
         });
         let ids = Arc::clone(&state.worker_ids);
         let devices = Arc::clone(&state.devices);
