@@ -354,12 +354,28 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TS_IPEX_GPU_ENABLE", "true")
     assert choose(3, use_xla=False) == ("xpu", torch.device("xpu", 3))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     assert choose(3, use_xla=False) == ("cuda", torch.device("cuda", 3))
     monkeypatch.delenv("TS_IPEX_GPU_ENABLE")
     monkeypatch.setitem(sys.modules, "torch_xla", None)
     with pytest.raises(ModuleNotFoundError, match="pip install torch-xla"):
         choose(None, use_xla=True)
+
+
+def test_tensor_cores_are_for_all_subclasses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tserve_worker.handlers.base_handler import BaseHandler
+
+    class Own(BaseHandler):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    chosen: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Own("one").name == "one"
+    assert not chosen
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Own("two").name == "two"
+    assert chosen == ["high"]
 
 
 @pytest.mark.gpu

@@ -29,11 +29,7 @@ def choose_device(gpu_id: Any, *, use_xla: bool) -> tuple[str | None, Any]:
     Source: TorchServe ``BaseHandler.initialize``.
     """
     if gpu_id is not None and torch.cuda.is_available():
-        device = torch.device("cuda", int(gpu_id))
-        if torch.cuda.get_device_capability(device) >= (8, 0):
-            # Tensor cores for float32 products, as TorchServe sets it on import.
-            torch.set_float32_matmul_precision("high")
-        return "cuda", device
+        return "cuda", torch.device("cuda", int(gpu_id))
     if os.environ.get("TS_IPEX_GPU_ENABLE", "false").lower() == "true" and _has_xpu():
         return "xpu", torch.device("xpu", int(gpu_id or 0))
     if gpu_id is not None and torch.backends.mps.is_available():
@@ -42,6 +38,16 @@ def choose_device(gpu_id: Any, *, use_xla: bool) -> tuple[str | None, Any]:
         xla_model = _extras.load("torch_xla.core.xla_model")
         return None, xla_model.xla_device()
     return "cpu", torch.device("cpu")
+
+
+def prefer_tensor_cores() -> None:
+    """Let float32 products use tensor cores where there is CUDA; GPUs without them take no notice.
+
+    Source: TorchServe ``base_handler.py`` does so when it is imported. Not here: a template process
+    that forks workers must not touch the driver.
+    """
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
 
 
 def _has_xpu() -> bool:

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -18,6 +18,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from tserve_worker.handler_utils.timer import timed
 from tserve_worker.handlers import _compile, _exported, _model_files, _profile
 from tserve_worker.utils.util import load_label_mapping
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,12 @@ class BaseHandler(abc.ABC):  # noqa: B024
         target: class to explain.
         profiler_args: arguments for ``torch.profiler.profile``.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Set what holds for all of torch, also for subclasses that call nothing of the base."""
+        del args, kwargs
+        _model_files.prefer_tensor_cores()
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         """Start without a model."""
