@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import ServerFactory
 from harness.metrics import samples, scrape, settled, total
-from harness.processes import wait_until
+from harness.processes import kill, wait_until
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "tserve.json"
 
@@ -150,6 +151,23 @@ def test_a_flood_of_measurements_costs_neither_worker_nor_server(
     settled(server, own, refused, 2 * (10_000 - 1000), reason="too_many")
     assert total(samples(scrape(server)), "Flood") == 2 * 1000
     assert server.worker_pids("flood") == pids
+
+
+def test_what_waits_and_what_was_lost_is_told(start_server: ServerFactory) -> None:
+    server = start_server("sleeper", {"name": "trouble"})
+    own, waiting = "/metrics/tserve", {"model": "sleeper", "version": "1.0"}
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(server.predict, "sleeper", b"2") for _ in range(2)]
+        found = settled(server, own, "tserve_queue_depth", 1, **waiting)
+        assert total(found, "tserve_requests_in_flight", **waiting) == 2
+        age = "tserve_queue_oldest_age_seconds"
+        wait_until(lambda: total(samples(scrape(server, own)), age, **waiting) > 0.1, 20, "age")
+        assert [answer.result().status for answer in answers] == [200, 200]
+    found = settled(server, own, "tserve_queue_depth", 0, **waiting)
+    assert total(found, age, **waiting) == 0
+    kill(server.worker_pids("trouble")[0])
+    lost = {"model": "trouble", "reason": "exit"}
+    settled(server, own, "tserve_worker_failures_total", 1, **lost)
 
 
 def test_every_metric_of_the_dashboard_is_there(start_server: ServerFactory) -> None:
