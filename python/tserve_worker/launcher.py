@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import TextIOWrapper
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -70,13 +70,18 @@ def start(
     if process.stdout is None:
         raise RuntimeError("the server's output is not there to be read")
     output = TextIOWrapper(process.stdout, errors="replace")
+
+    def end() -> int:
+        output.close()
+        return process.wait()
+
     for line in output:
         print(line.strip())
         if "Model server started" in line:
             break
     else:
-        raise RuntimeError(f"the server ended with status {process.wait()} before it served")
-    tee = Tee(output)
+        raise RuntimeError(f"the server ended with status {end()} before it served")
+    tee = Tee(output, end)
     tee.start()
     PrintTillTheEnd(tee.queue1).start()
     return tee.queue2
@@ -118,10 +123,11 @@ def register_model(model_name: str, url: str) -> Any:
 class Tee(threading.Thread):
     """Copies lines into two queues, and None when there are no more."""
 
-    def __init__(self, reader: Iterable[str]) -> None:
-        """Read from here once started."""
+    def __init__(self, reader: Iterable[str], at_end: Callable[[], object] | None = None) -> None:
+        """Read from here once started, and call ``at_end`` when there is no more."""
         super().__init__(daemon=True)
         self.reader = reader
+        self._at_end = at_end
         self.queue1: Lines = Queue(maxsize=QUEUE_LINES)
         self.queue2: Lines = Queue(maxsize=QUEUE_LINES)
 
@@ -131,6 +137,8 @@ class Tee(threading.Thread):
             for queue in (self.queue1, self.queue2):
                 with contextlib.suppress(Full):
                     queue.put_nowait(line)
+        if self._at_end is not None:
+            self._at_end()
         for queue in (self.queue1, self.queue2):
             # A full queue has no reader: the end matters more than its oldest line.
             if queue.full():
