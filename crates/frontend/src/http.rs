@@ -1,9 +1,9 @@
 //! REST: thin adapters from HTTP/1.1 to the services and back. No rules.
 //!
 //! [`bind`] opens the listeners of a configuration, [`Listeners::serve`] serves them. A request
-//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `authorization` → `routes` → `inference` or
-//! `management` (`body`, `multipart`, `form`, `target`) → the services, and its answer back through
-//! `response`.
+//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `exchange` → `authorization` → `routes` →
+//! `inference` or `management` (`body`, `multipart`, `form`, `target`) → the services, and its answer back
+//! through `response` and, in parts, `parts`.
 
 mod answer;
 mod authorization;
@@ -17,6 +17,7 @@ mod description;
 mod documentation;
 mod doorstep;
 mod events;
+mod exchange;
 mod form;
 mod head;
 mod inference;
@@ -26,6 +27,7 @@ mod management;
 mod metrics;
 mod multipart;
 mod open_inference;
+mod parts;
 mod platform;
 mod response;
 mod routes;

@@ -11,49 +11,26 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use uuid::Uuid;
-use uuid::fmt::Hyphenated;
 
 use self::intake::{Failure, Place};
-use super::answer::{Answer, Surface};
+use super::answer::Answer;
 use super::authorization;
-use super::head::{Expect, Framing, Head, HeadView};
-use super::limits::Limits;
-use super::open_inference;
-use super::platform;
-use super::response::{CorsHeaders, Response};
-use super::routes::{Call, Payload};
-use super::target::Target;
-use super::timing::ServerTiming;
+use super::exchange::{self, Door, Exchange, JOINED_REPLY, Rejection};
+use super::head::{Expect, Head, HeadView};
+use super::response::Response;
+use super::routes::Payload;
 use super::wire::{DISCARD_LIMIT, Wire, WireError};
 use crate::error::Error;
 use crate::ingress::Reset;
 use crate::service::{Begun, Client, PendingReply};
-use crate::telemetry::{AccessLine, Stages};
 
 /// Memory for bodies and replies that is kept between requests.
 const KEPT_MEMORY: usize = 64 * 1024;
-/// Replies up to this size are written together with their heads.
-const JOINED_REPLY: usize = 16 * 1024;
 /// What the access log shows for a request that could not be parsed.
-const BAD_REQUEST: (&str, &str, &str) = ("GET", "/bad-request", "HTTP/1.0");
-
-/// What all connections of a listener share.
-#[derive(Debug)]
-pub(super) struct Door {
-    /// The services.
-    pub(super) surface: Surface,
-    /// CORS headers of every answer.
-    pub(super) cors: CorsHeaders,
-    /// Patience.
-    pub(super) limits: Limits,
-    /// Largest body, inclusive.
-    pub(super) max_request_size: u64,
-}
+pub(super) const BAD_REQUEST: (&str, &str, &str) = ("GET", "/bad-request", "HTTP/1.0");
 
 /// Serves one connection until it ends.
 pub(super) async fn serve<S>(
@@ -119,30 +96,6 @@ impl From<WireError> for End {
     }
 }
 
-/// What an answer needs to know of its request.
-struct Exchange {
-    id: [u8; Hyphenated::LENGTH],
-    started: Instant,
-    /// Where the time went, once a worker has answered.
-    stages: Option<Stages>,
-}
-
-impl Exchange {
-    fn new() -> Self {
-        let mut id = [0; Hyphenated::LENGTH];
-        Uuid::new_v4().hyphenated().encode_lower(&mut id);
-        Self {
-            id,
-            started: Instant::now(),
-            stages: None,
-        }
-    }
-
-    fn id(&self) -> &str {
-        std::str::from_utf8(&self.id).unwrap_or_default()
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     async fn run(mut self) {
         loop {
@@ -167,14 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         if let Err(failure) = parsed {
             return self.fail(failure, &exchange, None).await;
         }
-        let length = match (self.head.expect, self.head.framing) {
-            (Expect::Unsupported, _) => return self.reject(Rejection::Expectation).await,
-            (_, Framing::Length(length)) if length > self.door.max_request_size => {
-                return self.reject_length(length).await;
-            }
-            (_, Framing::Length(length)) => Some(length),
-            (_, Framing::None) => Some(0),
-            (_, Framing::Chunked) => None,
+        let length = match self.door.announced(&self.head) {
+            Ok(length) => length,
+            Err(Rejection::Size(Some(length))) => return self.reject_length(length).await,
+            Err(rejection) => return self.reject(rejection).await,
         };
         let admitted = authorization::check(&self.door.surface, &self.view(true));
         let mut place = match admitted.and_then(|()| self.place(length)) {
@@ -207,15 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             Ok(Answer::Reply(pending)) => {
                 self.flush().await?;
                 match self.await_reply(pending).await? {
-                    Ok(Begun::Whole(reply)) => {
-                        exchange.stages = reply.stages;
-                        let mut response = Response::reply(reply);
-                        response.set_timing(self.timing(&exchange));
-                        Some(response)
-                    }
+                    Ok(Begun::Whole(reply)) => Some(self.door.reply(&mut exchange, reply)),
                     Ok(Begun::Stream(stream)) => {
-                        exchange.stages = stream.stages;
-                        self.send_stream(*stream, &exchange, has_head).await?;
+                        self.send_stream(*stream, &mut exchange, has_head).await?;
                         None
                     }
                     Err(error) => Some(Response::error(&error)),
@@ -224,12 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             Ok(Answer::Tensors(pending, asked)) => {
                 self.flush().await?;
                 let begun = self.await_reply(pending).await?;
-                if let Ok(Begun::Whole(reply)) = &begun {
-                    exchange.stages = reply.stages;
-                }
-                let mut response = open_inference::response(&asked, begun).await;
-                response.set_timing(self.timing(&exchange));
-                Some(response)
+                Some(self.door.tensors(&mut exchange, &asked, begun).await)
             }
             Err(error) => Some(Response::error(&error)),
         };
@@ -259,9 +197,6 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     /// Hands the request to its route.
     fn answer(&self, place: Place, exchange: &Exchange) -> Result<Answer, Error> {
         let head = self.view(place.has_head());
-        let target = Target::parse(head.target())?;
-        let surface = &self.door.surface;
-        let (route, captures) = platform::find(surface, head.method(), target.path())?;
         let payload = match place {
             Place::Buffer(length) => {
                 let start = self.head.len;
@@ -271,16 +206,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             Place::Arena(model, block) => Payload::Arena { model, block },
             Place::Nowhere => Payload::Bytes(&[]),
         };
-        let call = Call {
-            surface,
-            head,
-            target: &target,
-            captures,
-            id: exchange.id(),
-            route,
-            client: self.client.as_ref(),
-        };
-        (route.handler)(&call, payload)
+        let client = self.client.as_ref();
+        self.door.answer(head, payload, exchange, client)
     }
 
     /// Waits for a model. A client that leaves meanwhile cancels its request.
@@ -357,11 +284,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     ) -> Result<(), End> {
         let error = match failure {
             Failure::End(end) => return Err(end),
-            Failure::TooLarge => return self.reject(Rejection::Size).await,
-            Failure::Malformed => Error::BadRequest("Invalid HTTP message.".to_owned()),
-            Failure::TooSlow => Error::OperationTimeout(
-                "The request did not arrive in time: its bytes came too slowly.".to_owned(),
-            ),
+            Failure::TooLarge => return self.reject(Rejection::Size(None)).await,
+            Failure::Malformed => exchange::malformed(),
+            Failure::TooSlow => exchange::too_slow(),
         };
         let response = Response::error(&error);
         if let Some(has_head) = has_head {
@@ -380,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             || length > DISCARD_LIMIT
             || *self.shutdown.borrow()
         {
-            return self.reject(Rejection::Size).await;
+            return self.reject(Rejection::Size(Some(length))).await;
         }
         self.out.extend_from_slice(
             b"HTTP/1.1 413 Request Entity Too Large\r\ncontent-length: 0\r\n\r\n",
@@ -394,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
     /// Refuses a request in the bare form of the original, without log line, and closes.
     async fn reject(&mut self, rejection: Rejection) -> Result<(), End> {
         let line = match rejection {
-            Rejection::Size => "HTTP/1.1 413 Request Entity Too Large",
+            Rejection::Size(_) => "HTTP/1.1 413 Request Entity Too Large",
             Rejection::Expectation => "HTTP/1.1 417 Expectation Failed",
         };
         self.out.extend_from_slice(line.as_bytes());
@@ -402,18 +327,6 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             .extend_from_slice(b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         self.flush().await?;
         Err(End::Said)
-    }
-
-    /// Where the time went, if it is to be told.
-    fn timing(&self, exchange: &Exchange) -> Option<ServerTiming> {
-        let is_told = self.door.surface.services.config.server_timing;
-        exchange
-            .stages
-            .filter(|_| is_told)
-            .map(|stages| ServerTiming {
-                started: exchange.started,
-                stages,
-            })
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -425,26 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         Ok(())
     }
 
-    fn log(&self, (method, uri, protocol): (&str, &str, &str), status: u16, exchange: &Exchange) {
-        let telemetry = &self.door.surface.services.telemetry;
-        telemetry.metrics.count_response(status);
-        telemetry.access.record(AccessLine {
-            remote: &self.remote,
-            method,
-            uri,
-            protocol,
-            status,
-            elapsed: exchange.started.elapsed(),
-            stages: exchange.stages,
-        });
+    fn log(&self, line: (&str, &str, &str), status: u16, exchange: &Exchange) {
+        self.door.log(&self.remote, line, status, exchange);
     }
-}
-
-/// Requests that are refused before any route is looked at.
-#[derive(Debug, Clone, Copy)]
-enum Rejection {
-    /// The body is larger than `max_request_size`.
-    Size,
-    /// `Expect` asks for something else than `100-continue`.
-    Expectation,
 }

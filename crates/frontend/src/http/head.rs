@@ -22,6 +22,15 @@ const MOST_HEADERS: usize = HEADERS_LIMIT / 2 + 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Version {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
 /// How the body after a head is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Framing {
@@ -130,8 +139,7 @@ pub(super) struct Head {
     is_ascii: bool,
     /// Bytes of the head, the blank line included.
     pub(super) len: usize,
-    /// Whether the client speaks HTTP/1.0.
-    pub(super) is_http10: bool,
+    version: Version,
     /// Whether the client says that it will close after this request.
     pub(super) wants_close: bool,
     /// How the body is delimited.
@@ -172,12 +180,17 @@ impl Head {
         };
         self.method = Span::of(method.as_bytes(), bytes);
         self.target = Span::of(target.as_bytes(), bytes);
-        self.is_http10 = version == 0;
+        let is_http10 = version == 0;
+        self.version = if is_http10 {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
         self.is_ascii = bytes.is_ascii();
         self.len = bytes.len();
         self.content_type = None;
         self.expect = Expect::Nothing;
-        self.wants_close = self.is_http10;
+        self.wants_close = is_http10;
         self.headers.clear();
         let mut framing = FramingHeaders::default();
         for header in request.headers.iter() {
@@ -186,7 +199,7 @@ impl Head {
                 .push((Span::of(header.name.as_bytes(), bytes), value));
             match header.name.len() {
                 6 if header.name.eq_ignore_ascii_case("expect") => {
-                    self.expect = expectation(header.value, self.is_http10);
+                    self.expect = expectation(header.value, is_http10);
                 }
                 10 if header.name.eq_ignore_ascii_case("connection") => {
                     if has_token(header.value, b"close") {
@@ -207,7 +220,7 @@ impl Head {
                 _ => {}
             }
         }
-        self.framing = framing.decide(self.is_http10)?;
+        self.framing = framing.decide(is_http10)?;
         Ok(())
     }
 
@@ -235,12 +248,12 @@ impl<'a> HeadView<'a> {
         self.text(self.head.target)
     }
 
-    /// `HTTP/1.0` or `HTTP/1.1`.
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`.
     pub(super) fn protocol(&self) -> &'static str {
-        if self.head.is_http10 {
-            "HTTP/1.0"
-        } else {
-            "HTTP/1.1"
+        match self.head.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
         }
     }
 

@@ -16,8 +16,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Connector;
 use super::answer::Surface;
-use super::connection::{self, Door};
+use super::connection;
 use super::doorstep;
+use super::exchange::Door;
 use super::limits::Limits;
 use super::response::{CorsHeaders, Response};
 use super::wire::Wire;

@@ -9,20 +9,15 @@ use crate::service::BodyBlock;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::chunked::ChunkedDecoder;
+use super::super::exchange::{Destination, SMALL_BODY};
 use super::super::head::{HeadScanner, Malformed};
-use super::super::inference;
 use super::super::limits::Pace;
-use super::super::platform;
-use super::super::routes::BodyUse;
-use super::super::target::Target;
 use super::super::wire::WireError;
 use super::{Connection, End};
 use crate::error::Error;
 use crate::ingress::Reset;
 use crate::service::ServedModel;
 
-/// Longest body that stays in the read buffer; longer ones have a place of their own.
-const BUFFERED_BODY: u64 = 16 * 1024;
 /// How much a body in the server's memory grows at once, so that a length that lies costs nothing.
 const BODY_STEP: usize = 256 * 1024;
 /// Why no request could be read.
@@ -110,22 +105,14 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         let Some(length) = length else {
             return Ok(Place::Heap);
         };
-        // The limit of bodies was checked, and it fits the address space.
-        let room = usize::try_from(length).unwrap_or(usize::MAX);
-        if length <= BUFFERED_BODY {
-            return Ok(Place::Buffer(room));
+        if length <= SMALL_BODY {
+            return Ok(Place::Buffer(length as usize));
         }
-        let surface = &self.door.surface;
         let head = self.head.view(self.wire.buffer.data());
-        let target = Target::parse(head.target())?;
-        let (route, captures) = platform::find(surface, head.method(), target.path())?;
-        if route.body == BodyUse::Ignored {
-            return Ok(Place::Nowhere);
-        }
-        let room = inference::room(surface, route, &head, &target, &captures, room)?;
-        Ok(match room {
-            Some((model, block)) => Place::Arena(model, block),
-            None => Place::Heap,
+        Ok(match self.door.destination(&head, length)? {
+            Destination::Heap => Place::Heap,
+            Destination::Arena(model, block) => Place::Arena(model, block),
+            Destination::Nowhere => Place::Nowhere,
         })
     }
 
