@@ -1,7 +1,7 @@
-//! REST: thin adapters from HTTP/1.1 to the services and back. No rules.
+//! REST: thin adapters from HTTP to the services and back. No rules.
 //!
 //! [`bind`] opens the listeners of a configuration, [`Listeners::serve`] serves them. A request
-//! goes `listener` → `connection` (`head`, `chunked`, `wire`) → `exchange` → `authorization` → `routes` →
+//! goes `listener` → `connection` (`head`, `chunked`, `wire`) or `http2` → `exchange` → `authorization` → `routes` →
 //! `inference` or `management` (`body`, `multipart`, `form`, `target`) → the services, and its answer back
 //! through `response` and, in parts, `parts`.
 
@@ -20,6 +20,7 @@ mod events;
 mod exchange;
 mod form;
 mod head;
+mod http2;
 mod inference;
 mod limits;
 mod listener;

@@ -29,16 +29,27 @@ use crate::service::{Begun, Client, PendingReply};
 
 /// Memory for bodies and replies that is kept between requests.
 const KEPT_MEMORY: usize = 64 * 1024;
+/// How HTTP/2 begins, as far as it looks like the head of a request (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// What the access log shows for a request that could not be parsed.
 pub(super) const BAD_REQUEST: (&str, &str, &str) = ("GET", "/bad-request", "HTTP/1.0");
 
-/// Serves one connection until it ends.
+/// A connection whose client begins to speak HTTP/2 (RFC 9113 §3.3).
+pub(super) struct Prelude<S> {
+    /// The connection.
+    pub(super) stream: S,
+    /// What has been read of it: all from its first byte on.
+    pub(super) read: Vec<u8>,
+}
+
+/// Serves one connection until it ends, or until its first words turn out to be HTTP/2.
 pub(super) async fn serve<S>(
     stream: S,
     door: Arc<Door>,
-    remote: String,
+    remote: Arc<str>,
     shutdown: watch::Receiver<bool>,
-) where
+) -> Option<Prelude<S>>
+where
     S: AsyncRead + AsyncWrite + Reset + Unpin + Send,
 {
     let mut stopping = shutdown.clone();
@@ -61,7 +72,7 @@ pub(super) async fn serve<S>(
             let _ = stopping.wait_for(|stops| *stops).await;
         }),
     };
-    connection.run().await;
+    connection.run().await
 }
 
 struct Connection<S> {
@@ -76,7 +87,7 @@ struct Connection<S> {
     /// Answers that are not written yet.
     out: Vec<u8>,
     door: Arc<Door>,
-    remote: String,
+    remote: Arc<str>,
     shutdown: watch::Receiver<bool>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -88,6 +99,8 @@ enum End {
     Gone,
     /// Everything has been said.
     Said,
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 impl From<WireError> for End {
@@ -97,12 +110,21 @@ impl From<WireError> for End {
 }
 
 impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
-    async fn run(mut self) {
+    async fn run(mut self) -> Option<Prelude<S>> {
+        let mut is_first = true;
         loop {
-            match self.exchange().await {
-                Ok(()) => {}
-                Err(End::Gone) => return,
-                Err(End::Said) => return self.wire.close().await,
+            let mut outcome = self.exchange().await;
+            if outcome == Err(End::Http2) && !is_first {
+                outcome = self.fail(Failure::Malformed, &Exchange::new(), None).await;
+            }
+            match outcome {
+                Ok(()) => is_first = false,
+                Err(End::Gone) => return None,
+                Err(End::Said) => {
+                    self.wire.close().await;
+                    return None;
+                }
+                Err(End::Http2) => return Some(self.wire.into_prelude()),
             }
         }
     }
@@ -118,6 +140,11 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
         };
         let mut exchange = Exchange::new();
         if let Err(failure) = parsed {
+            // To HTTP/1 the preface is a request of an unknown version: telling it apart here
+            // costs other requests nothing.
+            if self.wire.buffer.data().starts_with(PREFACE) {
+                return Err(End::Http2);
+            }
             return self.fail(failure, &exchange, None).await;
         }
         let length = match self.door.announced(&self.head) {

@@ -4,6 +4,8 @@
 //! original, the framing rules of RFC 9112 §6.3 and nothing else. A [`Head`] holds ranges, not
 //! text, so that one value is reused for all requests of a connection.
 
+mod http2;
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

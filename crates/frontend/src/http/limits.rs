@@ -66,6 +66,12 @@ impl Pace {
         }
     }
 
+    /// Begins a new window: there was nothing to move until now.
+    pub(super) fn restart(&mut self) {
+        self.moved = 0;
+        self.deadline = Instant::now() + self.window;
+    }
+
     /// Notes bytes that moved; enough of them open a new window.
     pub(super) fn moved(&mut self, bytes: usize) {
         self.moved += bytes;

@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,13 +20,16 @@ use super::answer::Surface;
 use super::connection;
 use super::doorstep;
 use super::exchange::Door;
+use super::http2;
 use super::limits::Limits;
 use super::response::{CorsHeaders, Response};
 use super::wire::Wire;
 use crate::config::{Address, BoundAddresses, Config};
-use crate::ingress::{self, BindError};
+use crate::ingress::{self, BindError, Reset};
 use crate::service::Services;
 
+/// What TLS clients may agree on, the best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// What the access log shows for a peer without an address.
 const LOCAL_PEER: &str = "127.0.0.1";
 
@@ -190,7 +194,7 @@ impl Listener {
             Address::Unix(path) => (open_unix(path).map_err(failed)?, None),
             Address::Tcp { host, port, tls } => {
                 let tls = if *tls {
-                    let acceptor = ingress::acceptor(&config.tls, host, &[]);
+                    let acceptor = ingress::acceptor(&config.tls, host, &PROTOCOLS);
                     Some(Tls(acceptor.map_err(|source| BindError::Tls {
                         address: address.to_string(),
                         source,
@@ -274,7 +278,7 @@ impl Acceptor {
             let alive = self.alive.clone();
             tokio::spawn(async move {
                 if doorstep::enter(&stream, &door.surface.services, &shutdown).await {
-                    connection::serve(stream, door, LOCAL_PEER.to_owned(), shutdown).await;
+                    serve(stream, door, LOCAL_PEER.into(), shutdown).await;
                 }
                 drop(alive);
             });
@@ -285,12 +289,12 @@ impl Acceptor {
         ingress::tune(&stream);
         let (door, shutdown) = (Arc::clone(&self.door), self.shutdown.clone());
         let (tls, alive) = (self.tls.clone(), self.alive.clone());
-        let remote = format!("/{peer}");
+        let remote: Arc<str> = format!("/{peer}").into();
         tokio::spawn(async move {
             let may_enter = doorstep::enter(&stream, &door.surface.services, &shutdown).await;
             match tls {
                 _ if !may_enter => {}
-                None => connection::serve(stream, door, remote, shutdown).await,
+                None => serve(stream, door, remote, shutdown).await,
                 Some(Tls(acceptor)) => {
                     serve_tls(stream, &acceptor, door, remote, shutdown).await;
                 }
@@ -300,11 +304,23 @@ impl Acceptor {
     }
 }
 
+/// Serves a connection in the version of HTTP that its client begins to speak.
+async fn serve<S>(stream: S, door: Arc<Door>, remote: Arc<str>, shutdown: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Reset + Unpin + Send,
+{
+    let (again, from, stopping) = (Arc::clone(&door), Arc::clone(&remote), shutdown.clone());
+    if let Some(prelude) = connection::serve(stream, door, remote, shutdown).await {
+        // In a box, as it would make every connection larger otherwise.
+        Box::pin(http2::serve(prelude, again, from, stopping)).await;
+    }
+}
+
 async fn serve_tls(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     door: Arc<Door>,
-    remote: String,
+    remote: Arc<str>,
     shutdown: watch::Receiver<bool>,
 ) {
     let mut first = [0];
@@ -317,9 +333,10 @@ async fn serve_tls(
         _ => return,
     }
     match tokio::time::timeout(patience, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => connection::serve(stream, door, remote, shutdown).await,
-        Ok(Err(error)) => tracing::debug!(remote, %error, "TLS handshake failed"),
-        Err(_) => tracing::debug!(remote, "TLS handshake took too long"),
+        // What was agreed on need not be asked for: a client of HTTP/2 begins with its preface.
+        Ok(Ok(stream)) => serve(stream, door, remote, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),
     }
 }
 

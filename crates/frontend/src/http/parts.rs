@@ -55,6 +55,11 @@ impl Form {
         self.events.is_some()
     }
 
+    /// Whether parts go out as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.is_chunked && self.events.is_none()
+    }
+
     /// Writes one part.
     pub(super) fn write_part(&mut self, out: &mut Vec<u8>, part: &[u8]) {
         if let Some(events) = &mut self.events {

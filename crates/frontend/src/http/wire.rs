@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
+use super::connection::Prelude;
 use super::limits::{Limits, Pace};
 use crate::ingress::Reset;
 
@@ -129,6 +130,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             buffer: Buffer::default(),
             watchdog: Watchdog::new(Instant::now() + limits.idle),
             limits,
+        }
+    }
+
+    /// Hands over to another version of HTTP.
+    pub(super) fn into_prelude(self) -> Prelude<S> {
+        Prelude {
+            stream: self.stream,
+            read: self.buffer.data().to_vec(),
         }
     }
 
