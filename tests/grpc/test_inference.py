@@ -181,6 +181,24 @@ def test_parts_come_one_by_one(shared_server: Server, connect: Connect) -> None:
     assert joined == b"part 0part 1end"
 
 
+def test_64_streams_on_one_connection_are_each_whole_and_in_order(
+    start_server: ServerFactory, connect: Connect
+) -> None:
+    server = start_server({"name": "rpc", "settings": {"minWorkers": 2, "maxWorkers": 2}})
+    client = connect(server)
+    lengths = [10 + index % 7 for index in range(64)]
+    calls = [
+        client.inference.StreamPredictions(
+            client.request("rpc", {"tag": f"s{index} ", "parts": length, "answer": "end"}),
+            timeout=60,
+        )
+        for index, length in enumerate(lengths)
+    ]
+    for index, (call, length) in enumerate(zip(calls, lengths, strict=True)):
+        expected = [f"s{index} part {number}".encode() for number in range(length)]
+        assert [part.prediction for part in call] == [*expected, b"end"]
+
+
 def test_error_after_the_first_part(shared_server: Server, connect: Connect) -> None:
     client = connect(shared_server)
     wish = {"parts": 3, "fail_after": 1}

@@ -90,6 +90,8 @@ def test_errors(start_server: ServerFactory, connect: Connect) -> None:
     with refused("INTERNAL", f"{text}\n{HTTP}.InternalServerException"):
         client.manage("RegisterModel", url="broken.mar", initial_workers=1, synchronous=True)
     assert server.model_names() == ["noop"]
+    (described,) = json.loads(client.manage("DescribeModel", model_name="noop", customized=True))
+    assert "customizedMetadata" in described
 
 
 def test_a_registration_ends_even_when_its_client_does_not_wait(

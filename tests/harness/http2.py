@@ -52,7 +52,7 @@ class Received:
 
 
 class Frames(H2Connection):
-    """The client's side of a connection, which goes on after GOAWAY as RFC 9113 section 6.8 says."""
+    """The client's side of a connection; it goes on after GOAWAY, as RFC 9113 section 6.8 says."""
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         state = self.state_machine.state
@@ -113,7 +113,7 @@ class Http2:
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         ends: bool = True,
     ) -> int:
-        """Sends a request (a mapping goes as JSON); its stream. The body is sent as far as allowed."""
+        """Sends a request, a mapping as JSON; returns its stream."""
         stream = self.frames.get_next_available_stream_id()
         body = spec if isinstance(spec, bytes | None) else json.dumps(spec).encode()
         fields = [
@@ -161,7 +161,8 @@ class Http2:
         """The DATA frames of a stream as they come."""
         received, seen = self.answers[stream], 0
         while True:
-            self.until(lambda: len(received.parts) > seen or received.is_over)
+            while len(received.parts) == seen and not received.is_over:
+                self.pump_open()
             if seen == len(received.parts):
                 return
             yield received.parts[seen]
@@ -189,15 +190,19 @@ class Http2:
             ConnectionError: the connection ended before.
         """
         while not is_done():
-            if self.is_closed:
-                raise ConnectionError(f"the connection ended; GOAWAY says {self.goaway}")
-            self.pump()
+            self.pump_open()
 
     def until_closed(self) -> None:
         """Takes what comes until the server closes."""
         with contextlib.suppress(ConnectionResetError):
             while not self.is_closed:
                 self.pump()
+
+    def pump_open(self) -> None:
+        """Takes what comes next; that the connection is over is an error."""
+        if self.is_closed:
+            raise ConnectionError(f"the connection ended; GOAWAY says {self.goaway}")
+        self.pump()
 
     def pump(self) -> None:
         """Takes what comes next."""
@@ -234,7 +239,6 @@ class Http2:
                     self.frames.increment_flow_control_window(count, event.stream_id)
         elif isinstance(event, StreamEnded):
             received.has_ended = True
-        elif isinstance(event, StreamReset):
+        elif isinstance(event, StreamReset) and not received.has_ended:
             # After the whole answer it only means that the rest of the request is not wanted.
-            if not received.has_ended:
-                received.reset = int(event.error_code)
+            received.reset = int(event.error_code)

@@ -22,7 +22,7 @@ def answer(row, index, context):
         context.set_response_status(code=wish["status"], phrase="odd", idx=index)
         context.set_response_header(index, "x-odd", "yes")
     for number in range(wish.get("parts", 0)):
-        part = [f"part {number}".encode() + b"." * wish.get("padding", 0)]
+        part = [f"{wish.get('tag', '')}part {number}".encode() + b"." * wish.get("padding", 0)]
         send_intermediate_predict_response(part, context.request_ids, "part", 200, context)
         print(f"sent part {number}", flush=True)
         if wish.get("fail_after") == number:

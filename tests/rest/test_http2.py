@@ -58,9 +58,11 @@ def tls_server(
     context = ssl.create_default_context(cafile=str(certificate))
 
     def is_ready() -> bool:
-        with contextlib.suppress(OSError, httpx.HTTPError):
-            with httpx.Client(verify=context, trust_env=False) as client:
-                return client.get(f"https://127.0.0.1:{ports[0]}/readyz").status_code == 200
+        with (
+            contextlib.suppress(OSError, httpx.HTTPError),
+            httpx.Client(verify=context, trust_env=False) as client,
+        ):
+            return client.get(f"https://127.0.0.1:{ports[0]}/readyz").status_code == 200
         return False
 
     wait_until(is_ready, 60, "the server is ready")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -24,7 +23,7 @@ LARGE = 1 << 20
 @pytest.fixture
 def server(
     start_server: ServerFactory, key_and_certificate: tuple[Path, Path]
-) -> Iterator[tuple[Server, Path]]:
+) -> tuple[Server, Path]:
     """A server that speaks nothing but TLS, and its certificate."""
     key, certificate = key_and_certificate
     (port,) = free_ports(1)
@@ -47,7 +46,7 @@ def server(
         return False
 
     wait_until(is_ready, 60, "the model is loaded")
-    yield started, certificate
+    return started, certificate
 
 
 def trust(certificate: Path, *protocols: str) -> ssl.SSLContext:

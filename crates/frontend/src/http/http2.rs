@@ -246,3 +246,19 @@ impl Mercy {
         self.left > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mercy_ends_and_is_earned_back() {
+        let mut mercy = Mercy::new();
+        let borne = (0..2 * GIVEN_UP).take_while(|_| mercy.is_left()).count();
+        // A slow machine may earn some on the way.
+        assert!((999..1500).contains(&borne), "{borne}");
+        mercy.counted -= GIVEN_UP_EVERY * 10;
+        let more = (0..GIVEN_UP).take_while(|_| mercy.is_left()).count();
+        assert!((5..500).contains(&more), "{more}");
+    }
+}
