@@ -87,7 +87,7 @@ pub(super) async fn answer(
         Ok(Answer::Now(response)) => response,
         Ok(Answer::Later(work)) => work.await,
         Ok(Answer::Reply(pending)) => match call.await_reply(pending).await? {
-            Ok(Begun::Whole(reply)) => Response::reply(reply),
+            Ok(Begun::Whole(reply)) => door.reply(&mut call.exchange, reply),
             Ok(Begun::Stream(stream)) => return call.send_stream(*stream, head).await,
             Err(error) => Response::error(&error),
         },
@@ -145,7 +145,9 @@ impl Call<'_> {
         request: HeadView<'_>,
     ) -> Result<(), Gone> {
         let mut form = Form::new(&stream, &request, false);
-        let response = Response::stream(&mut stream, form.makes_events());
+        let response = self
+            .door
+            .stream_head(&mut self.exchange, &mut stream, &form);
         if !response.body().is_empty() {
             // The handler's status cannot be sent, which has become an error.
             return self.send(&response, Some(request)).await;
