@@ -62,7 +62,12 @@ pub(super) async fn serve<S>(
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADERS);
     let handshake = builder.handshake(Prefixed::new(prelude));
-    let mut frames = match timeout(door.limits.head, handshake).await {
+    let mut stopping = shutdown.clone();
+    let begun = tokio::select! {
+        begun = timeout(door.limits.head, handshake) => begun,
+        _ = stopping.wait_for(|stops| *stops) => return,
+    };
+    let mut frames = match begun {
         Ok(Ok(frames)) => frames,
         Ok(Err(error)) => {
             tracing::debug!(%remote, %error, "HTTP/2 did not begin as it should");
