@@ -91,6 +91,10 @@ pub(super) async fn answer(
             Ok(Begun::Stream(stream)) => return call.send_stream(*stream, head).await,
             Err(error) => Response::error(&error),
         },
+        Ok(Answer::Tensors(pending, asked)) => {
+            let begun = call.await_reply(pending).await?;
+            door.tensors(&mut call.exchange, &asked, begun).await
+        }
         Err(error) => Response::error(&error),
     };
     call.send(&response, Some(head)).await
