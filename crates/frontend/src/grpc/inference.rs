@@ -40,7 +40,11 @@ impl Inference {
 
     /// Admits a request and forgets the message: its bytes are in shared memory then.
     fn admit(&self, request: Request<PredictionsRequest>) -> Result<PendingReply, Status> {
-        submit(&self.service, &request.into_inner(), &[])
+        let message = request.into_inner();
+        let given = message.sequence_id.as_deref();
+        let sequence = given.filter(|id| !id.is_empty());
+        let header = sequence.map(|id| (self.sequences.id_header(), id));
+        submit(&self.service, &message, header.as_slice())
             .map_err(|error| status::of_prediction(&error))
     }
 }

@@ -3,7 +3,9 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use bytes::Bytes;
+use futures_util::stream::{once, poll_fn};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tonic::Streaming;
 use tserve_api::inference::{PredictionResponse, PredictionsRequest, Status as InBand};
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 use super::inference::{Messages, prediction, submit};
 use super::status;
 use crate::error::Error;
-use crate::service::{InferenceService, PendingReply, Services};
+use crate::service::{Begun, InferenceService, PendingReply, Services};
 
 /// Requests of one call that may be under way at once; further ones are read when one is done.
 const IN_FLIGHT: usize = 16;
@@ -38,6 +40,11 @@ impl Sequences {
         }
     }
 
+    /// The header that names a sequence.
+    pub(super) fn id_header(&self) -> &str {
+        &self.headers[0]
+    }
+
     /// The answers to the requests of one call, in their order.
     pub(super) fn answers(&self, requests: Streaming<PredictionsRequest>) -> Messages {
         let shared = self.clone();
@@ -47,7 +54,8 @@ impl Sequences {
                 Ok(message) => answer(shared.admit(&message)).map(Ok).left_future(),
                 Err(status) => ready(Err(status)).right_future(),
             })
-            .buffered(IN_FLIGHT);
+            .buffered(IN_FLIGHT)
+            .try_flatten();
         Box::pin(answers)
     }
 
@@ -76,26 +84,53 @@ impl Sequences {
     }
 }
 
-/// What the client is told about one request, whatever became of it.
-async fn answer(admitted: Result<Admitted, Error>) -> PredictionResponse {
-    let outcome = match admitted {
-        Ok(mut admitted) => match admitted.pending.wait().await {
-            Ok(reply) => Ok(PredictionResponse {
-                sequence_id: admitted.new_id,
-                ..prediction(reply.body)
-            }),
-            Err(error) => Err(error),
-        },
+/// What the client is told about one request, whatever became of it: a message for the answer, or for
+/// each of its parts.
+async fn answer(admitted: Result<Admitted, Error>) -> Messages {
+    let begun = match admitted {
+        Ok(mut admitted) => admitted
+            .pending
+            .begin()
+            .await
+            .map(|begun| (begun, admitted.new_id)),
         Err(error) => Err(error),
     };
-    outcome.unwrap_or_else(|error| PredictionResponse {
+    let (mut parts, mut new_id) = match begun {
+        Ok((Begun::Stream(parts), new_id)) => (parts, new_id),
+        Ok((Begun::Whole(reply), new_id)) => return alone(named(reply.body, new_id)),
+        Err(error) => return alone(in_band(&error)),
+    };
+    Box::pin(poll_fn(move |context| {
+        parts.poll_next(context).map(|part| {
+            let message =
+                part?.map_or_else(|error| in_band(&error), |body| named(body, new_id.take()));
+            Some(Ok(message))
+        })
+    }))
+}
+
+fn alone(message: PredictionResponse) -> Messages {
+    Box::pin(once(ready(Ok(message))))
+}
+
+/// An answer, and the id that the server gave its sequence.
+fn named(body: Bytes, new_id: Option<String>) -> PredictionResponse {
+    PredictionResponse {
+        sequence_id: new_id,
+        ..prediction(body)
+    }
+}
+
+/// An error in the place of an answer.
+fn in_band(error: &Error) -> PredictionResponse {
+    PredictionResponse {
         status: Some(InBand {
-            code: status::of_prediction(&error).code() as i32,
+            code: status::of_prediction(error).code() as i32,
             message: error.to_string(),
             details: vec![tserve_api::error_info(&status::exception_of_prediction(
-                &error,
+                error,
             ))],
         }),
         ..PredictionResponse::default()
-    })
+    }
 }
