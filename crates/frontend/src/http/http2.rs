@@ -2,7 +2,7 @@
 //!
 //! Framing, header compression and flow control are those of the `h2` crate, which gRPC runs on too.
 //! What a request means is in `exchange.rs`, as for HTTP/1; this file is about when a connection
-//! ends. `docs/adr/0008-http2.md` says how clients reach it and what they are kept from.
+//! ends. `docs/adr/0009-http2.md` says how clients reach it and what they are kept from.
 
 mod answer;
 mod call;
