@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from harness.client import request
-from harness.server import tserve_binary
+from harness.server import Server, tserve_binary
 
 yaml = pytest.importorskip("yaml")
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "kserve"
@@ -77,3 +78,35 @@ def test_a_service_answers_what_kserve_asks(start_server: Any) -> None:
     answer = request(server.port, "POST", "/v1/models/instances:predict", body, JSON)
     told: Any = answer.json()
     assert (answer.status, told) == (200, {"predictions": [1, 2]})
+
+
+def test_kserves_own_clients(typed: Server) -> None:
+    kserve = pytest.importorskip("kserve", reason="pins old versions of what other tests need")
+    np = pytest.importorskip("numpy")
+    x = np.arange(4, dtype=np.float32)
+
+    def inputs(is_binary: bool) -> Any:
+        tensor = kserve.InferInput("x", [4], "FP32")
+        tensor.set_data_from_numpy(x, binary_data=is_binary)
+        parameters = {"binary_data_output": is_binary}
+        return kserve.InferRequest("tensors", [tensor], "r", parameters=parameters)
+
+    async def ask() -> None:
+        rest = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
+        base = f"http://127.0.0.1:{typed.port}"
+        assert await rest.is_server_live(base)
+        assert await rest.is_server_ready(base)
+        assert await rest.is_model_ready(base, "tensors")
+        for is_binary in (True, False):
+            answer = await rest.infer(base, inputs(is_binary), model_name="tensors")
+            assert list(answer.outputs[0].as_numpy()) == [0, 1, 2, 3]
+        await rest.close()
+        grpc = kserve.InferenceGRPCClient(f"127.0.0.1:{typed.grpc_ports[0]}")
+        assert await grpc.is_server_live()
+        assert await grpc.is_server_ready()
+        assert await grpc.is_model_ready("tensors")
+        answer = await grpc.infer(inputs(False))
+        assert list(answer.outputs[0].as_numpy()) == [0, 1, 2, 3]
+        await grpc.close()
+
+    asyncio.run(ask())
