@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from tserve_worker._trace import read_trace
+
 if TYPE_CHECKING:
     from tserve_worker._protocol import Headers
+    from tserve_worker._trace import Trace
     from tserve_worker.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 CONTENT_TYPE = "content-type"
@@ -166,6 +169,13 @@ class Context:
     def get_all_request_header(self, idx: int) -> Any:
         """Return the live dict of a request's headers."""
         return self._request_processor[idx].get_request_properties()
+
+    def get_trace(self, idx: int = 0) -> Trace | None:
+        """Return the place of a request in a distributed trace; None if it has none.
+
+        Not known to TorchServe.
+        """
+        return read_trace(self._request_processor[idx].get_request_properties())
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the content type of one answer."""

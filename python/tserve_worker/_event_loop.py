@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tserve_worker import _loop
 from tserve_worker._context import RequestProcessor
+from tserve_worker._failure import describe_failure
 from tserve_worker._reply import ReplyChannel
 from tserve_worker.errors import ClientGoneError, ControlError
 
@@ -147,6 +148,7 @@ async def answer(batch: Batch, model: LoadedModel) -> None:
     except Exception as exc:
         # Whatever a handler raises is its answer to the batch, and the worker must survive it.
         code, message = _loop.explain_failure(exc, context.model_name, size)
-        _loop.send_error(channel, code, message, size)
+        detail = describe_failure(exc, str(context.system_properties.get("model_dir")))
+        _loop.send_error(channel, code, message, size, detail)
     else:
         _loop.send(channel, items)

@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from tserve_worker._context import RequestProcessor
+from tserve_worker._failure import describe_failure
 from tserve_worker._loader import LoadedModel, load_model
 from tserve_worker._reply import ReplyChannel
 from tserve_worker.errors import ClientGoneError, InvalidReplyError, PredictionException
@@ -99,7 +100,8 @@ def answer(batch: Batch, model: LoadedModel) -> None:
     except Exception as exc:
         # Whatever a handler raises is its answer to the batch, and the worker must survive it.
         code, message = explain_failure(exc, context.model_name, len(batch.ids))
-        send_error(channel, code, message, len(batch.ids))
+        detail = describe_failure(exc, str(context.system_properties.get("model_dir")))
+        send_error(channel, code, message, len(batch.ids), detail)
     else:
         send(channel, items)
 
@@ -131,12 +133,12 @@ def send(channel: ReplyChannel, items: list[Item | None]) -> None:
         channel.send_error(500, "Response is too large")
 
 
-def send_error(channel: ReplyChannel, code: int, message: str, size: int) -> None:
+def send_error(channel: ReplyChannel, code: int, message: str, size: int, detail: str) -> None:
     """Fail the batch; an error that carries the status of success becomes one, as it always did."""
     if code == 200:
         channel.send([("error", 200, None, {}) for _ in range(size)])
     else:
-        channel.send_error(code, message)
+        channel.send_error(code, message, detail)
 
 
 def _status(code: Any) -> int:

@@ -82,9 +82,15 @@ class ReplyChannel:
         except BrokenPipeError as exc:
             raise ClientGoneError("every client of this batch is gone") from exc
 
-    def send_error(self, code: int, message: str) -> None:
-        """Fail every request of the batch."""
-        self._batch.reply(code, message, None)
+    def send_error(self, code: int, message: str, detail: str | None = None) -> None:
+        """Fail every request of the batch.
+
+        Args:
+            code: status of the failure.
+            message: what clients read.
+            detail: what the operator reads; see ``_failure.describe_failure``.
+        """
+        self._batch.reply(code, message, None if detail is None else [(detail, code, None, {})])
 
     def close(self) -> None:
         """Refuse: in TorchServe this broke the worker's connection, which nobody can want."""

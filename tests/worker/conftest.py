@@ -40,6 +40,12 @@ class FakeBatch:
             raise OverflowError(f"reply exceeds {self.limit} bytes")
         if not last and self.wanted_parts == len(self.replies):
             raise BrokenPipeError("nobody waits")
+        detail = None
+        if code != 200 and items:
+            # What the handler raised stands where the first answer would.
+            (described,) = items
+            assert described[1:] == (code, None, {})
+            detail, items = json.loads(described[0]), None
         if items is not None:
             assert len(items) == len(self.data)
             assert not last or None not in items
@@ -47,7 +53,8 @@ class FakeBatch:
                 item and (bytes(encoded(item[0])), item[1], item[2], dict(item[3]))
                 for item in items
             ]
-        self.replies.append({"code": code, "message": message, "items": items, "last": last})
+        reply = {"code": code, "message": message, "items": items, "last": last}
+        self.replies.append({**reply, "detail": detail})
 
     @property
     def answer(self) -> dict[str, Any]:

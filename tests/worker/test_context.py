@@ -19,6 +19,7 @@ PUBLIC = {
     "get_response_headers",
     "get_response_status",
     "get_sequence_id",
+    "get_trace",
     "header_key_sequence_end",
     "header_key_sequence_id",
     "header_key_sequence_start",

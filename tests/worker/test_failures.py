@@ -89,3 +89,42 @@ def test_log_says_what_is_wrong_with_a_result(
     served.ask("x")
     assert "set is not JSON" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_detail_holds_the_frames_of_the_archive(serve: Any) -> None:
+    code = """
+import json
+
+def inner():
+    json.loads("{")
+
+def handle(data, context):
+    if data is None:
+        return None
+    try:
+        inner()
+    except ValueError as error:
+        raise RuntimeError("x" * 5000) from error
+"""
+    detail = serve("deep.py", {"deep.py": code}).ask("x").answer["detail"]
+    assert detail["exception"] == "RuntimeError"
+    assert detail["message"] == "x" * 2048
+    assert 'File "deep.py", line 5, in inner' in detail["traceback"]
+    assert 'File "deep.py", line 13, in handle' in detail["traceback"]
+    assert "decoder.py" not in detail["traceback"]
+    assert len(detail["traceback"]) <= 8 * 1024
+
+
+def test_text_that_raises_does_not_hide_the_exception(serve: Any) -> None:
+    code = """
+class Rude(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+def handle(data, context):
+    if data is not None:
+        raise Rude
+"""
+    batch = serve("rude.py", {"rude.py": code}).ask("x")
+    assert batch.failure == (503, "Prediction failed")
+    assert batch.answer["detail"]["exception"] == "Rude"

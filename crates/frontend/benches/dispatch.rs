@@ -21,6 +21,7 @@ use tserve_shm::{
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 20,
+    error_detail: false,
 };
 
 fn arena() -> Arena {

@@ -121,9 +121,14 @@ pub struct Flags {
     #[arg(long, value_name = "[NAME=]ARCHIVE", num_args = 1.., action = clap::ArgAction::Set)]
     pub models: Option<Vec<String>>,
 
-    /// Logging configuration (a log4j2 file: the levels of its loggers are used, nothing else)
+    /// Logging configuration (a log4j2 file: the levels of its loggers and the sizes and numbers of
+    /// its files are used)
     #[arg(long, value_name = "FILE")]
     pub log_config: Option<String>,
+
+    /// Write each log line as one JSON object (`log_format=json` in the config file)
+    #[arg(long)]
+    pub json_logs: bool,
 
     /// Accepted for compatibility; tserve has no C++ workers
     #[arg(long, value_name = "FILE")]

@@ -1,16 +1,20 @@
-//! `tserve models ...` and `tserve predict`: the command line as a client of a running server.
+//! `tserve models ...`, `tserve predict` and others: the command line as a client of a running server.
 //!
 //! [`arguments`] is what can be typed, [`target`] finds the server and the token, [`connection`]
 //! asks, [`models`] and [`predict`] are the commands, [`table`] is for people.
 
 pub mod arguments;
 mod connection;
+mod loggers;
 mod models;
 mod predict;
 mod table;
 mod target;
+mod top;
+mod why;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -98,6 +102,24 @@ async fn perform(client: &Client, out: &mut dyn Write) -> Result<u8, ClientError
         Client::Models { command, .. } => {
             let server = Server::connect(connection, Api::Management)?;
             models::perform(command, &server, connection.json, out).await?;
+            Ok(0)
+        }
+        Client::Top { once, interval, .. } => {
+            let management = Server::connect(connection, Api::Management)?;
+            let metrics = Server::connect(connection, Api::Metrics)?;
+            let manner = (Duration::from_secs(*interval), *once, connection.json);
+            top::perform(&management, &metrics, manner, out).await?;
+            Ok(0)
+        }
+        Client::Why { model, version, .. } => {
+            let server = Server::connect(connection, Api::Management)?;
+            why::perform(model, version.as_deref(), &server, connection.json, out).await?;
+            Ok(0)
+        }
+        Client::LogLevel { logger, level, .. } => {
+            let server = Server::connect(connection, Api::Management)?;
+            let change = logger.as_deref().zip(level.as_deref());
+            loggers::perform(change, &server, connection.json, out).await?;
             Ok(0)
         }
         Client::Predict { prediction, .. } => {

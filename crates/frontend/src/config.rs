@@ -7,6 +7,7 @@ mod draft;
 mod gpu;
 mod keys;
 mod load;
+mod logs;
 mod overrides;
 mod reference;
 mod secret;
@@ -23,6 +24,7 @@ pub use self::load::{
     ConfigError, Effective, Loaded, Override, Place, Sources, address_in_file, default_address,
     load, read_address,
 };
+pub use self::logs::{LogForm, LogSettings};
 pub use self::reference::page as reference_page;
 pub use self::secret::{Secret, StaticTokens};
 pub use self::snapshot::{
@@ -329,6 +331,8 @@ pub struct Config {
     pub max_request_size: u64,
     /// Largest single reply of a worker, bytes, inclusive.
     pub max_response_size: u64,
+    /// Whether clients are told what a handler raised.
+    pub error_detail: bool,
     /// Whether JSON and text bodies are decoded before the handler sees them.
     pub decode_input_request: bool,
     /// Whether a worker sees no other GPU than its own.
@@ -397,6 +401,12 @@ pub struct Config {
     pub ipex_gpu_enable: bool,
     /// Logging configuration given by `--log-config`.
     pub log_config: Option<PathBuf>,
+    /// Where spans are sent to, if the environment does not say it.
+    pub otlp_endpoint: Option<String>,
+    /// Whether a client may name its request's id.
+    pub use_client_request_id: bool,
+    /// How logs are written.
+    pub logs: LogSettings,
     /// Folder of access, model and server logs.
     pub log_location: PathBuf,
     /// Folder of the metric logs.

@@ -24,7 +24,7 @@ mod stream;
 
 pub use self::arrivals::{Arrivals, Client, WaitingClient};
 pub use self::attached::{InFlight, LinkEnd};
-pub use self::batch::{Batch, ReplyLimits};
+pub use self::batch::{Batch, ReplyLimits, raised};
 pub use self::delivery::Delivery;
 pub use self::job::{BegunReceiver, EncodedRequest, Job, ReplySlot, SequenceTag};
 pub use self::kind::{Kind, SequenceLimits};

@@ -4,6 +4,9 @@
 //! follow the compatibility reference. Protocol adapters turn an [`Error`] into their own form and
 //! add nothing.
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What kind of failure an error is: the only thing that protocols map to their own codes.
@@ -87,6 +90,17 @@ impl Code {
     }
 }
 
+/// An exception of a handler, trimmed to the frames of its author. All of it is the worker's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// Type.
+    pub exception: String,
+    /// Text.
+    pub message: String,
+    /// Traceback.
+    pub traceback: String,
+}
+
 /// A failure that is reported to a client.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum Error {
@@ -149,6 +163,16 @@ pub enum Error {
         /// Text for the client.
         message: String,
     },
+    /// The handler raised, and its exception is to be told.
+    #[error("{message}")]
+    Raised {
+        /// Status as the worker chose it.
+        status: u16,
+        /// Text for the client.
+        message: String,
+        /// The exception.
+        detail: Arc<ErrorDetail>,
+    },
     /// Workers cannot be started as configured.
     #[error("{0}")]
     WorkerInitialization(String),
@@ -175,7 +199,7 @@ impl Error {
             Self::ClientTimeout(_) => Code::DeadlineExceeded,
             Self::Conflict(_) => Code::Conflict,
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Worker { status, .. } => Code::Worker(*status),
+            Self::Worker { status, .. } | Self::Raised { status, .. } => Code::Worker(*status),
             Self::FormData(_)
             | Self::JsonSyntax(_)
             | Self::WorkerInitialization(_)
@@ -203,7 +227,17 @@ impl Error {
             Self::OperationTimeout(_) | Self::ClientTimeout(_) => "RequestTimeoutException",
             Self::Unavailable(_) => "ServiceUnavailableException",
             Self::WorkerInitialization(_) => "WorkerInitializationException",
-            Self::Worker { .. } | Self::Internal(_) => "InternalServerException",
+            Self::Worker { .. } | Self::Raised { .. } | Self::Internal(_) => {
+                "InternalServerException"
+            }
+        }
+    }
+
+    /// What the handler raised, if it did and clients may know.
+    pub fn detail(&self) -> Option<&ErrorDetail> {
+        match self {
+            Self::Raised { detail, .. } => Some(detail),
+            _ => None,
         }
     }
 

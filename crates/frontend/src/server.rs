@@ -15,7 +15,7 @@ use crate::ingress::BindError;
 use crate::janitor;
 use crate::model::runtime_dir::RuntimeDir;
 use crate::service::{KeyFileError, Services, SnapshotOf, TokenService};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Spans, Telemetry};
 use crate::worker::{InterpreterNotFound, WorkerEnvironment, find_interpreter};
 
 /// How long the answers to requests that were ended by force may take to reach their clients.
@@ -51,12 +51,17 @@ pub enum StartError {
 ///
 /// # Errors
 /// When it cannot start; once it serves, it does not fail.
-pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError> {
+pub async fn run(config: Config, mut telemetry: Telemetry) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
     // Another provider may be installed already when the library is used inside a test.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
+    telemetry.spans = spans(&config);
+    let spans = telemetry.spans.clone();
+    if let Some(spans) = &spans {
+        telemetry.metrics.watch(spans);
+    }
     let config = Arc::new(config);
     // Ports first: a server that cannot listen must not start processes.
     let listeners = http::bind(&config)?;
@@ -142,11 +147,27 @@ pub async fn run(config: Config, telemetry: Telemetry) -> Result<(), StartError>
         () = hurried => {}
     }
     drop(services);
+    if let Some(spans) = spans {
+        // Sending blocks; a panic in there is not worth more than its line in the log.
+        let _ = tokio::task::spawn_blocking(move || spans.stop()).await;
+    }
     if let Some(janitor) = janitor {
         janitor.dismiss();
     }
     tracing::info!("Torchserve stopped.");
     Ok(())
+}
+
+/// The spans of requests. A server that cannot send them serves all the same.
+fn spans(config: &Config) -> Option<Arc<Spans>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    match Spans::start(config.otlp_endpoint.as_deref(), &environment) {
+        Ok(spans) => spans.map(Arc::new),
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    }
 }
 
 /// The line that launchers and tests of the original wait for. Nobody has to be listening.

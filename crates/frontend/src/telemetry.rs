@@ -5,12 +5,19 @@
 //! find a full queue are dropped and counted, and the server log says how many.
 
 mod access;
+mod form;
 mod levels;
+mod loggers;
+mod losses;
 mod metrics;
 mod model_log;
 mod queue;
+mod repeats;
+mod rotation;
+mod sampling;
 mod server_log;
 mod sink;
+mod spans;
 mod stages;
 mod timestamp;
 mod writer;
@@ -21,26 +28,32 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{EnvFilter, reload};
 
 pub use self::access::{AccessLine, AccessLog};
+pub use self::loggers::{LoggerLevel, Loggers};
+pub use self::losses::Losses;
 pub use self::metrics::{
     Loss, Metrics, ModelFigures, ModelMetrics, Outcome, Page, WorkerFigures, run as run_metrics,
 };
 pub use self::model_log::{ModelLog, Stream};
+pub use self::spans::{Asked, RequestSpan, SpanLosses, Spans, SpansError};
 pub use self::stages::{Release, Stages};
 pub use self::writer::Guard;
 
-use self::levels::Levels;
+use self::levels::{Levels, Threshold};
 use self::queue::{Bell, Queue};
+use self::sampling::Sampling;
 use self::sink::Folders;
-use self::writer::Queues;
-use crate::config::Config;
+use self::writer::{Manner, Queues};
+use crate::config::{Config, LogForm, LogSettings};
 
-/// Lines that may wait in each queue.
-const LINES: usize = 1 << 16;
+/// Lines that may wait in each queue; they take memory only while they do. Enough for the time in
+/// which a large file is compressed.
+const LINES: usize = 1 << 19;
 
 /// Bytes that may wait in each queue.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 64 << 20;
 
 /// Handles to the logs; cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,6 +64,12 @@ pub struct Telemetry {
     pub model: Arc<ModelLog>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Levels, to look at and to change.
+    pub loggers: Arc<Loggers>,
+    /// How many lines were lost: `tserve_log_lines_dropped_total`.
+    pub losses: Arc<Losses>,
+    /// Spans, where a collector is configured.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// Why there are no logs.
@@ -59,10 +78,11 @@ pub enum TelemetryError {
     /// The threads that write cannot be started.
     #[error("the log writer cannot be started: {0}")]
     Thread(#[from] io::Error),
-    /// `TSERVE_LOG` is not a list of levels.
+    /// `TSERVE_LOG` or `log_level` is not a list of levels.
     #[error(
-        "environment variable TSERVE_LOG: \"{text}\" is not a list of levels such as \"info\" \
-             or \"info,tserve_frontend::worker=debug\": {problem}"
+        "\"{text}\" is not a list of levels such as \"info\" \
+             or \"info,tserve_frontend::worker=debug\", which environment variable TSERVE_LOG and \
+             log_level have to be: {problem}"
     )]
     Filter {
         /// The variable.
@@ -85,19 +105,39 @@ impl Telemetry {
     /// The process logs already, `TSERVE_LOG` is malformed, or threads cannot be started.
     pub fn start(config: &Config) -> Result<(Self, Guard), TelemetryError> {
         let (levels, notes) = Levels::find(config.log_config.as_deref());
-        let filter = levels.filter(std::env::var("TSERVE_LOG").ok())?;
+        let settings = &config.logs;
+        let variable = std::env::var("TSERVE_LOG").ok();
+        let directives = levels.directives(variable, settings.level.as_deref())?;
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(&directives));
         let folders = Folders {
             logs: config.log_location.clone(),
             metrics: config.metrics_location.clone(),
         };
-        let bell = Arc::new(Bell::default());
-        let queues = Queues::new(&bell, LINES, BYTES);
-        let mut telemetry = Self::over(&queues, levels);
-        let logs = [&queues.server_metrics, &queues.model_metrics].map(Arc::clone);
-        let (metrics, problem) = Metrics::new(config, Some(logs));
-        telemetry.metrics = Arc::new(metrics);
-        let server_log = server_log::layer(Arc::clone(&queues.server));
-        let (guard, problems) = writer::spawn(&folders, queues, bell, io::stdout())?;
+        let (bell, losses) = (Arc::new(Bell::default()), Arc::new(Losses::default()));
+        let queues = Queues::new(&bell, &losses, LINES, BYTES);
+        let logs = Self::over(&queues, &losses, levels, settings);
+        let metric_logs = [&queues.server_metrics, &queues.model_metrics].map(Arc::clone);
+        let (mut metrics, problem) = Metrics::new(config, Some(metric_logs));
+        metrics.losses = Arc::clone(&losses);
+        let loggers = Loggers::new(
+            Arc::clone(&logs.access),
+            Arc::clone(&logs.model),
+            &directives,
+            Some(handle),
+        );
+        let telemetry = Self {
+            loggers: Arc::new(loggers),
+            metrics: Arc::new(metrics),
+            ..logs
+        };
+        let server_log = server_log::layer(Arc::clone(&queues.server), settings.form);
+        let manner = Manner {
+            form: settings.form,
+            rotation: levels.rotation.with(settings),
+            repeat_limit: settings.repeat_limit,
+        };
+        let (guard, problems) =
+            writer::spawn(&folders, manner, queues, (bell, losses), io::stdout())?;
         let subscriber = tracing_subscriber::registry().with(filter).with(server_log);
         tracing_subscriber::util::SubscriberInitExt::try_init(subscriber)?;
         server_log::include_panics();
@@ -109,34 +149,34 @@ impl Telemetry {
 
     /// Logs that go nowhere, for tests of what uses them.
     pub fn disabled() -> Self {
-        Self {
-            access: Arc::new(AccessLog::new(None)),
-            model: Arc::new(ModelLog::new(None, levels::Threshold::Off)),
-            metrics: Arc::new(Metrics::disabled()),
-        }
+        let access = AccessLog::new(None, LogForm::Text, None, Threshold::Off);
+        let model = ModelLog::new(None, LogForm::Text, Threshold::Off);
+        Self::of(access, model, &Arc::default())
     }
 
-    fn over(queues: &Queues, levels: Levels) -> Self {
-        let access = levels.access.then(|| Arc::clone(&queues.access));
-        Self {
-            access: Arc::new(AccessLog::new(access)),
-            model: Arc::new(ModelLog::new(Some(Arc::clone(&queues.model)), levels.model)),
-            metrics: Arc::new(Metrics::disabled()),
-        }
+    fn over(queues: &Queues, losses: &Arc<Losses>, levels: Levels, settings: &LogSettings) -> Self {
+        let form = settings.form;
+        let sampling = Sampling::new(settings.access_sampling);
+        let access = Some(Arc::clone(&queues.access));
+        let model = Some(Arc::clone(&queues.model));
+        Self::of(
+            AccessLog::new(access, form, sampling, levels.access),
+            ModelLog::new(model, form, levels.model),
+            losses,
+        )
     }
-}
 
-/// Appends `<timestamp> [<level>] <thread> <logger> - ` to a line.
-fn prefix(line: &mut Vec<u8>, level: &str, thread: &[&str], logger: &str) {
-    timestamp::append(line);
-    for part in [" [", level, "] "] {
-        line.extend_from_slice(part.as_bytes());
-    }
-    for part in thread {
-        line.extend_from_slice(part.as_bytes());
-    }
-    for part in [" ", logger, " - "] {
-        line.extend_from_slice(part.as_bytes());
+    fn of(access: AccessLog, model: ModelLog, losses: &Arc<Losses>) -> Self {
+        let (access, model) = (Arc::new(access), Arc::new(model));
+        let loggers = Loggers::new(Arc::clone(&access), Arc::clone(&model), "info", None);
+        Self {
+            access,
+            model,
+            loggers: Arc::new(loggers),
+            losses: Arc::clone(losses),
+            metrics: Arc::new(Metrics::disabled()),
+            spans: None,
+        }
     }
 }
 

@@ -11,6 +11,16 @@ from TSERVE_TOKEN, or for a server on this machine from key_file.json in the wor
 
 Exit codes: 0 done, 1 the server refused or failed, 2 a mistake in the command, 3 no server answered.";
 
+const LOGGERS: &str = "\
+Examples:
+  tserve log-level                                  show all levels
+  tserve log-level ACCESS_LOG off                   no lines for requests
+  tserve log-level org.pytorch.serve debug          more of the server itself
+  tserve log-level tserve_frontend::worker debug    more of one part of it
+  tserve log-level tserve_frontend::worker default  as before
+
+A level lasts until the server ends; log_level and --log-config are for longer.";
+
 /// Commands for people and scripts that ask a running server.
 #[derive(Debug, Subcommand)]
 pub enum Client {
@@ -20,6 +30,44 @@ pub enum Client {
         /// What to do.
         #[command(subcommand)]
         command: Models,
+        /// Where and how.
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Watch models, workers, queues, rates and latencies of a running server
+    #[command(after_help = EXIT_CODES)]
+    Top {
+        /// Print one table and end; so it does where the output is no terminal
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value_t = 1,
+            value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
+        /// Where and how.
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show why a model's workers and handler failed lately, with exit reasons and tracebacks
+    #[command(after_help = EXIT_CODES)]
+    Why {
+        /// Name of the model
+        model: String,
+        /// A version (default: all)
+        #[arg(long = "model-version", value_name = "VERSION")]
+        version: Option<String>,
+        /// Where and how.
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show the levels of a running server's logs, or change one of them at once
+    #[command(after_help = LOGGERS)]
+    LogLevel {
+        /// The logger: `ACCESS_LOG`, `MODEL_LOG`, `org.pytorch.serve`, `root`, or a part of the server
+        #[arg(requires = "level")]
+        logger: Option<String>,
+        /// debug, info, warn, error, off, or default to take a level away
+        level: Option<String>,
         /// Where and how.
         #[command(flatten)]
         connection: Connection,
@@ -46,6 +94,10 @@ pub struct Connection {
     /// Address of the management API
     #[arg(long, value_name = "URL", global = true)]
     pub management_address: Option<String>,
+
+    /// Address of the metrics API
+    #[arg(long, value_name = "URL", global = true)]
+    pub metrics_address: Option<String>,
 
     /// Print JSON, for scripts
     #[arg(long, global = true)]
@@ -167,7 +219,11 @@ impl Client {
     /// Where and how.
     pub fn connection(&self) -> &Connection {
         match self {
-            Self::Models { connection, .. } | Self::Predict { connection, .. } => connection,
+            Self::Models { connection, .. }
+            | Self::Top { connection, .. }
+            | Self::Why { connection, .. }
+            | Self::LogLevel { connection, .. }
+            | Self::Predict { connection, .. } => connection,
         }
     }
 }

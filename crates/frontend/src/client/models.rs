@@ -85,8 +85,17 @@ fn register(registration: &Registration) -> String {
     with_query("/models".to_owned(), &parameters)
 }
 
-/// Every page of the list; for people also what describe says of each default version.
-async fn list(server: &Server, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+/// The names of all models.
+pub(super) async fn names(server: &Server) -> Result<Vec<String>, ClientError> {
+    let models = pages(server).await?;
+    let names = models
+        .iter()
+        .map(|model| text(model, "modelName").to_owned());
+    Ok(names.collect())
+}
+
+/// Every page of the list.
+async fn pages(server: &Server) -> Result<Vec<Value>, ClientError> {
     let mut models: Vec<Value> = Vec::new();
     let mut next: Option<String> = None;
     for _ in 0..MAX_PAGES {
@@ -100,6 +109,12 @@ async fn list(server: &Server, json: bool, out: &mut dyn Write) -> Result<(), Cl
             break;
         }
     }
+    Ok(models)
+}
+
+/// All models; for people also what describe says of each default version.
+async fn list(server: &Server, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+    let models = pages(server).await?;
     if json {
         return print_json(out, &json!({ "models": models }));
     }
@@ -144,7 +159,7 @@ fn is_ready(worker: &Value) -> bool {
 }
 
 /// The state of a worker; TorchServe only has a status.
-fn state(worker: &Value) -> &str {
+pub(super) fn state(worker: &Value) -> &str {
     let status = text(worker, "status");
     worker["state"].as_str().unwrap_or(status)
 }
@@ -211,12 +226,12 @@ fn failure(worker: &Value, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}", indented(traceback, "    "))
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
 /// A value as people write it: texts without quotes.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),

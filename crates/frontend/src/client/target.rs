@@ -28,6 +28,7 @@ pub(super) struct Places {
 pub(super) enum Api {
     Inference,
     Management,
+    Metrics,
 }
 
 impl Api {
@@ -36,6 +37,7 @@ impl Api {
         match self {
             Self::Inference => "inference_address",
             Self::Management => "management_address",
+            Self::Metrics => "metrics_address",
         }
     }
 
@@ -43,6 +45,7 @@ impl Api {
         match self {
             Self::Inference => "--inference-address",
             Self::Management => "--management-address",
+            Self::Metrics => "--metrics-address",
         }
     }
 
@@ -50,6 +53,7 @@ impl Api {
         match self {
             Self::Inference => "TS_INFERENCE_ADDRESS",
             Self::Management => "TS_MANAGEMENT_ADDRESS",
+            Self::Metrics => "TS_METRICS_ADDRESS",
         }
     }
 
@@ -57,7 +61,8 @@ impl Api {
     fn token_name(self) -> &'static str {
         match self {
             Self::Inference => "inference",
-            Self::Management => "management",
+            // Metrics need no token; where they share a listener, none of it harms.
+            Self::Management | Self::Metrics => "management",
         }
     }
 }
@@ -90,6 +95,7 @@ pub(super) fn address(
     let flag = match api {
         Api::Inference => connection.inference_address.clone(),
         Api::Management => connection.management_address.clone(),
+        Api::Metrics => connection.metrics_address.clone(),
     };
     let variable = environment(api.variable()).filter(|text| !text.is_empty());
     let said = flag

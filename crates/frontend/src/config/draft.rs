@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::keys;
 use super::{
-    Address, Config, Cors, DownloadLimits, GrpcListener, KeyMaterial, KeyStoreFile, MetricsMode,
-    ModelSnapshot, Patience, PingSemantics, Platform, PlatformName, Properties, Secret,
-    StartupModels, StaticTokens, TlsFiles,
+    Address, Config, Cors, DownloadLimits, GrpcListener, KeyMaterial, KeyStoreFile, LogSettings,
+    MetricsMode, ModelSnapshot, Patience, PingSemantics, Platform, PlatformName, Properties,
+    Secret, StartupModels, StaticTokens, TlsFiles,
 };
 
 /// The configuration so far, and what only makes sense once every key is known.
@@ -95,6 +95,7 @@ impl Draft {
                 job_queue_size: 0,
                 max_request_size: 0,
                 max_response_size: 0,
+                error_detail: false,
                 decode_input_request: false,
                 isolate_gpus: false,
                 limit_max_image_pixels: false,
@@ -132,6 +133,9 @@ impl Draft {
                 ipex_enable: false,
                 ipex_gpu_enable: false,
                 log_config: None,
+                otlp_endpoint: None,
+                use_client_request_id: false,
+                logs: LogSettings::default(),
                 log_location: PathBuf::from("logs"),
                 metrics_location: PathBuf::from("logs"),
                 temp_dir: std::env::temp_dir(),

@@ -3,6 +3,7 @@
 
 mod downloads;
 mod listeners;
+mod logs;
 mod models;
 mod requests;
 mod security;
@@ -73,6 +74,7 @@ pub(super) const GROUPS: &[Group] = &[
     requests::GROUP,
     workers::GROUP,
     security::GROUP,
+    logs::GROUP,
     server::LOGS_AND_METRICS,
     server::GROUP,
 ];

@@ -12,18 +12,23 @@ use super::delivery::{Closing, Delivery};
 use super::kind::RoundRules;
 use super::round::Round;
 use super::stream::Room;
-use crate::error::Error;
+use crate::error::{Error, ErrorDetail};
 use crate::service::InferenceReply;
 use crate::telemetry::{Release, Stages};
 
 /// Parts up to this size do not keep the frame that they came in.
 const SMALL_PART: usize = 4096;
 
+/// Largest description of an exception that is believed.
+const MOST_DETAIL: usize = 128 * 1024;
+
 /// Limits on what a worker may answer.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyLimits {
     /// Largest body of one reply, bytes, inclusive.
     pub max_response_size: u64,
+    /// Whether clients are told what a handler raised.
+    pub error_detail: bool,
 }
 
 /// A batch that a worker has been given.
@@ -109,7 +114,7 @@ impl Batch {
         let delivery = delivery.into();
         let limits = delivery.limits;
         if reply.code != 200 {
-            return self.fail_all(&failure(reply));
+            return self.fail_all(&failure(reply, limits));
         }
         // A slice keeps the whole frame alive, and a client that reads slowly must not keep what was
         // meant for its neighbours.
@@ -169,7 +174,7 @@ impl Batch {
             return Some(Round::of(self.jobs, reply, limits, rules, &stages));
         }
         if reply.code != 200 {
-            self.fail(&failure(reply));
+            self.fail(&failure(reply, limits));
             return None;
         }
         if is_in_order(&reply.items, self.jobs.len()) {
@@ -216,11 +221,27 @@ pub(super) fn end_if_stalled(job: &mut Job, limit: Duration) {
 }
 
 /// The error of a reply that befell the whole batch.
-pub(super) fn failure(reply: Reply) -> Error {
-    Error::Worker {
-        status: u16::try_from(reply.code).unwrap_or(500),
-        message: reply.message,
+pub(super) fn failure(reply: Reply, limits: ReplyLimits) -> Error {
+    let status = u16::try_from(reply.code).unwrap_or(500);
+    let detail = limits.error_detail.then(|| raised(&reply)).flatten();
+    let message = reply.message;
+    match detail {
+        Some(detail) => Error::Raised {
+            status,
+            message,
+            detail: Arc::new(detail),
+        },
+        None => Error::Worker { status, message },
     }
+}
+
+/// What the handler raised, as its worker describes it beside a failure.
+pub fn raised(reply: &Reply) -> Option<ErrorDetail> {
+    let described = reply.items.first().filter(|_| reply.code != 200)?;
+    if described.body.len() > MOST_DETAIL {
+        return None;
+    }
+    serde_json::from_slice(&described.body).ok()
 }
 
 /// Whether each job has one answer, in the jobs' order: then nothing has to be sorted out.

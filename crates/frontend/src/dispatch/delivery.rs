@@ -94,6 +94,11 @@ impl Delivery {
         self.limits.max_response_size
     }
 
+    /// The worker that answered; 0 where that is not known.
+    pub fn worker(&self) -> u64 {
+        self.timing.map_or(0, |timing| timing.worker)
+    }
+
     /// When the server had the reply.
     pub fn collected(&self) -> Option<Instant> {
         self.timing.map(|timing| timing.collected)
@@ -148,6 +153,7 @@ mod tests {
         Delivery {
             limits: ReplyLimits {
                 max_response_size: 1,
+                error_detail: false,
             },
             timing: Some(Timing {
                 worker: 9000,

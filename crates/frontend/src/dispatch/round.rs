@@ -41,7 +41,7 @@ impl Round {
     ) -> Self {
         let mut round = Self::default();
         if reply.code != 200 {
-            let error = failure(reply);
+            let error = failure(reply, limits);
             for job in jobs {
                 round.leave(job, Err(error.clone()));
             }

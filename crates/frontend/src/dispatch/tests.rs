@@ -14,6 +14,7 @@ mod rounds;
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 16,
+    error_detail: false,
 };
 
 struct Bench {

@@ -84,6 +84,8 @@ impl Drop for Account {
             status: self.code as u16,
             elapsed: self.started.elapsed(),
             stages: self.stages,
+            request_id: "",
+            trace_id: "",
         });
     }
 }

@@ -59,6 +59,7 @@ impl ManagementApIsService for Management {
             model: named(request.model_name)?,
             version: given(request.model_version),
             customized: is_customized,
+            failures: false,
             headers: Vec::new(),
         });
         match described.await {

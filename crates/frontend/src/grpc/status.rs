@@ -8,7 +8,7 @@ use crate::error::Error;
 /// The end of a prediction that failed.
 pub(super) fn of_prediction(error: &Error) -> Status {
     let code = match error {
-        Error::Worker { status, .. } => of_worker(error, *status),
+        Error::Worker { status, .. } | Error::Raised { status, .. } => of_worker(error, *status),
         Error::ClientTimeout(_) => Code::DeadlineExceeded,
         Error::InvalidKey(_) => Code::PermissionDenied,
         // Unknown models and full queues too: clients match on it.
@@ -54,7 +54,7 @@ pub(super) fn of_operation(error: &Error) -> Status {
         Error::InvalidKey(_) => Code::PermissionDenied,
         Error::OperationTimeout(_) | Error::ClientTimeout(_) => Code::DeadlineExceeded,
         Error::Unavailable(_) => Code::Unavailable,
-        Error::Worker { status, .. } => of_worker(error, *status),
+        Error::Worker { status, .. } | Error::Raised { status, .. } => of_worker(error, *status),
         Error::MethodNotAllowed | Error::WorkerInitialization(_) | Error::Internal(_) => {
             Code::Internal
         }
@@ -123,6 +123,7 @@ fn exception(error: &Error) -> &'static str {
         | Error::JsonSyntax(_)
         | Error::Unavailable(_)
         | Error::Worker { .. }
+        | Error::Raised { .. }
         | Error::Internal(_) => "org.pytorch.serve.http.InternalServerException",
     }
 }

@@ -147,6 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             }
             return self.fail(failure, &exchange, None).await;
         }
+        self.door
+            .identify(&mut exchange, &self.remote, &self.view(true));
         let length = match self.door.announced(&self.head) {
             Ok(length) => length,
             Err(Rejection::Size(Some(length))) => return self.reject_length(length).await,

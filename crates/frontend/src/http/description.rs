@@ -207,6 +207,10 @@ fn schema(shape: Shape) -> Value {
                 "code": number("HTTP status."),
                 "type": text("Kind of error."),
                 "message": text("What went wrong."),
+                "detail": {
+                    "type": "object",
+                    "description": "What the handler raised, where error_detail is on.",
+                },
             }),
         ),
         Shape::Metrics => object(
@@ -215,6 +219,18 @@ fn schema(shape: Shape) -> Value {
                 "# HELP": text("What the metric measures."),
                 "# TYPE": text("Counter, gauge or histogram."),
                 "metric": text("A sample: name, labels, value."),
+            }),
+        ),
+        Shape::LoggerLevels => object(
+            &["loggers"],
+            json!({
+                "loggers": {
+                    "type": "array",
+                    "items": object(
+                        &["name", "level"],
+                        json!({ "name": text("The logger."), "level": text("Its level.") }),
+                    ),
+                },
             }),
         ),
         Shape::ModelList => object(
@@ -337,6 +353,7 @@ fn model_description() -> Value {
         "loadedAtStartup": flag("Whether it was named when the server started."),
         "workers": { "type": "array", "items": worker(), "description": "Its workers." },
             "jobQueueStatus": queue,
+            "failures": { "type": "array", "items": failure(), "description": "The last failures, when they are asked for." },
             "customizedMetadata": { "type": "object", "description": "What the handler adds when it is asked." },
         }),
     );
@@ -366,6 +383,16 @@ fn worker() -> Value {
             "lastError": last_error(),
         }),
     )
+}
+
+fn failure() -> Value {
+    let mut failure = last_error();
+    failure["required"] = json!(["of", "worker", "times", "status", "summary", "time"]);
+    failure["properties"]["of"] = json!({ "type": "string", "enum": ["worker", "handler"] });
+    failure["properties"]["worker"] = text("The worker that it happened to.");
+    failure["properties"]["times"] = number("How often it happened in a row.");
+    failure["properties"]["status"] = number("Status that clients got.");
+    failure
 }
 
 fn last_error() -> Value {

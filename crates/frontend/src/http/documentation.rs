@@ -5,8 +5,10 @@
 //! of the wrong type) or is wrong (defaults, choices, statuses), this one is right. A handler can read a query
 //! parameter only if it is listed here (`routes::Call::query`).
 
+mod loggers;
 mod open_inference;
 
+pub(super) use self::loggers::{LOGGERS, SET_LOGGER};
 pub(super) use self::open_inference::{
     INFER_VERSION, LIVE_V2, MODEL_METADATA, MODEL_READY, MODEL_READY_V1, MODELS_V1, MODELS_V2,
     PREDICT_V1, PREDICT_V2, READY_V2, SERVER_METADATA, VERSION_METADATA, VERSION_READY,
@@ -78,6 +80,8 @@ pub(super) enum Shape {
     ServerMetadata,
     /// Versions and tensors of a model.
     ModelMetadata,
+    /// `{"loggers": [{"name", "level"}]}`
+    LoggerLevels,
 }
 
 const NO_MODEL: (u16, &str, Shape) = (404, "No such model or version", Shape::Error);
@@ -314,11 +318,18 @@ const DESCRIBED: &[(u16, &str, Shape)] = &[
     (503, "No worker to ask for metadata", Shape::Error),
 ];
 
-const CUSTOMIZED: &[Parameter] = &[query(
-    "customized",
-    Kind::Flag(false),
-    "Whether to ask the handler for metadata of its own.",
-)];
+const CUSTOMIZED: &[Parameter] = &[
+    query(
+        "customized",
+        Kind::Flag(false),
+        "Whether to ask the handler for metadata of its own.",
+    ),
+    query(
+        "failures",
+        Kind::Flag(false),
+        "Whether to list the last failures of workers and handler.",
+    ),
+];
 
 pub(super) static DESCRIBE: Documentation = Documentation {
     parameters: CUSTOMIZED,

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use uuid::Uuid;
-use uuid::fmt::Hyphenated;
-
 use super::answer::{Answer, Surface};
 use super::head::{Expect, Framing, Head, HeadView};
+use super::identity::Identity;
 use super::inference;
 use super::limits::Limits;
 use super::open_inference;
@@ -74,6 +72,11 @@ impl Door {
         }
     }
 
+    /// Takes what a head says about who its request is: an id, a place in a trace.
+    pub(super) fn identify(&self, exchange: &mut Exchange, remote: &str, head: &HeadView<'_>) {
+        exchange.identity.read(&self.surface.services, remote, head);
+    }
+
     /// Decides where a body of a known length above [`SMALL_BODY`] goes: where the model will read
     /// it, if it is a model's input.
     pub(super) fn destination(
@@ -113,6 +116,7 @@ impl Door {
             target: &target,
             captures,
             id: exchange.id(),
+            span: exchange.identity.span(),
             route,
             client,
         };
@@ -185,7 +189,12 @@ impl Door {
             status,
             elapsed: exchange.started.elapsed(),
             stages: exchange.stages,
+            request_id: exchange.id(),
+            trace_id: exchange.identity.trace_id(),
         });
+        if let Some(span) = exchange.identity.span() {
+            span.answered(status, exchange.stages);
+        }
     }
 }
 
@@ -201,7 +210,7 @@ impl Rejection {
 
 /// What an answer needs to know of its request.
 pub(super) struct Exchange {
-    id: [u8; Hyphenated::LENGTH],
+    identity: Identity,
     started: Instant,
     /// Where the time went, once a worker has answered.
     stages: Option<Stages>,
@@ -210,10 +219,8 @@ pub(super) struct Exchange {
 impl Exchange {
     /// A new one, which starts now.
     pub(super) fn new() -> Self {
-        let mut id = [0; Hyphenated::LENGTH];
-        Uuid::new_v4().hyphenated().encode_lower(&mut id);
         Self {
-            id,
+            identity: Identity::new(),
             started: Instant::now(),
             stages: None,
         }
@@ -221,7 +228,7 @@ impl Exchange {
 
     /// The id of the request.
     pub(super) fn id(&self) -> &str {
-        std::str::from_utf8(&self.id).unwrap_or_default()
+        self.identity.id()
     }
 }
 

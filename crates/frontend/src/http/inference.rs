@@ -10,6 +10,7 @@ use super::authorization;
 use super::body::{BodyPlace, Content, is_urlencoded};
 use super::description;
 use super::head::{Framing, HeadView, latin1};
+use super::identity;
 use super::open_inference;
 use super::response::Response;
 use super::routes::{BodyUse, Call, Captures, Payload, Route};
@@ -155,6 +156,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         target,
         captures,
         id,
+        span,
         route: _,
         client,
     } = *call;
@@ -195,6 +197,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
     if let Some(explain) = flavour.explain {
         headers.push(("explain", explain));
     }
+    identity::hand_on(span, &mut headers);
     let pending = service.submit(InferenceRequest {
         model,
         requested_version: captures.version,

@@ -157,11 +157,13 @@ pub(super) fn describe_default(call: &Call<'_>, _payload: Payload<'_>) -> Result
 }
 
 fn describe_version(call: &Call<'_>, version: Option<&str>) -> Result<Answer, Error> {
-    let customized = call.query()?.flag("customized", false);
+    let query = call.query()?;
+    let customized = query.flag("customized", false);
     let request = DescribeRequest {
         model: model(call),
         version: version.map(str::to_owned),
         customized,
+        failures: query.flag("failures", false),
         headers: if customized {
             owned_headers(call)
         } else {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::timing::ServerTiming;
 use crate::config::Cors;
-use crate::error::Error;
+use crate::error::{Error, ErrorDetail};
 use crate::service::{InferenceReply, ReplyStream, StatusReply};
 
 /// Content type of everything the server itself says.
@@ -35,6 +35,9 @@ pub(super) struct ErrorObject {
     code: u16,
     r#type: &'static str,
     message: String,
+    /// Only where the operator allows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<ErrorDetail>,
 }
 
 impl ErrorObject {
@@ -43,6 +46,7 @@ impl ErrorObject {
             code: error.code().http(),
             r#type: error.wire_name(),
             message: error.to_string(),
+            detail: error.detail().cloned(),
         }
     }
 }

@@ -12,9 +12,10 @@ use super::answer::{Answer, Surface};
 use super::documentation::{self as docs, Documentation, Kind, Parameter};
 use super::head::HeadView;
 use super::target::{Query, Target};
-use super::{Connector, inference, management, metrics, open_inference};
+use super::{Connector, inference, loggers, management, metrics, open_inference};
 use crate::error::Error;
 use crate::service::{Client, ServedModel};
+use crate::telemetry::RequestSpan;
 
 /// Which of the APIs a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +142,8 @@ pub(super) struct Call<'a> {
     pub(super) captures: Captures<'a>,
     /// Request id.
     pub(super) id: &'a str,
+    /// Its span, where spans are made.
+    pub(super) span: Option<&'a RequestSpan>,
     /// The row that fits.
     pub(super) route: &'static Route,
     /// Its connection, where that may bring requests for models.
@@ -223,6 +226,7 @@ const V2: Segment = Word("v2");
 const VERSIONS: Segment = Word("versions");
 const PREDICT: Segment = ModelVerb(":predict");
 const EXPLAIN: Segment = ModelVerb(":explain");
+const LOGGERS: &[Segment] = &[Word("loggers")];
 const ONE: &[Segment] = &[MODELS, Model];
 const ONE_VERSION: &[Segment] = &[MODELS, Model, Version];
 const SET_DEFAULT: &[Segment] = &[MODELS, Model, Version, Word("set-default")];
@@ -340,6 +344,8 @@ pub(super) static ROUTES: &[Route] = &[
     api("OPTIONS", SET_DEFAULT, management::model_description),
     api("GET", &[V1, MODELS, ModelBeforeColon], management::readiness),
     any(Api::Tokens, &[Word("token")], management::new_key),
+    described(api("GET", LOGGERS, loggers::list), &docs::LOGGERS),
+    described(api("PUT", LOGGERS, loggers::set), &docs::SET_LOGGER),
 
     any(Api::Metrics, &[Word("metrics"), Word("tserve")], metrics::own),
     described(any(Api::Metrics, &[Word("metrics"), Anything], metrics::classic), &docs::METRICS),

@@ -206,6 +206,11 @@ fn overrides(flags: &Flags) -> Vec<Override> {
         ),
         ("--plugins-path", "plugins_path", flags.plugins_path.clone()),
         (
+            "--json-logs",
+            "log_format",
+            flags.json_logs.then(|| "json".to_owned()),
+        ),
+        (
             "--disable-token-auth",
             "disable_token_authorization",
             switch(flags.disable_token_auth),

@@ -64,6 +64,8 @@ pub struct DescribeRequest {
     pub version: Option<String>,
     /// Whether the handler is asked for its own metadata.
     pub customized: bool,
+    /// Whether the last failures are listed.
+    pub failures: bool,
     /// Headers for the handler, when it is asked.
     pub headers: Vec<(String, String)>,
 }

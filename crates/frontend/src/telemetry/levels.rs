@@ -11,6 +11,7 @@ use regex::Regex;
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
+use super::rotation::Rotation;
 
 /// A `<Logger>` or `<Root>` element and its attributes.
 static ELEMENT: LazyLock<Regex> = LazyLock::new(|| {
@@ -24,6 +25,7 @@ static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The least important level that a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(super) enum Threshold {
     Debug,
     Info,
@@ -32,19 +34,58 @@ pub(super) enum Threshold {
     Off,
 }
 
+impl Threshold {
+    /// The word for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Off => "off",
+        }
+    }
+
+    /// The threshold with this number.
+    pub(super) fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Debug,
+            1 => Self::Info,
+            2 => Self::Warn,
+            3 => Self::Error,
+            _ => Self::Off,
+        }
+    }
+
+    /// The threshold that a person names; as in log4j2, in any case of letters.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
+            "all" | "trace" | "debug" => Self::Debug,
+            "info" => Self::Info,
+            "warn" | "warning" => Self::Warn,
+            "error" | "fatal" => Self::Error,
+            "off" => Self::Off,
+            _ => return None,
+        })
+    }
+}
+
 /// How much each log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Levels {
     pub server: Threshold,
     pub model: Threshold,
-    pub access: bool,
+    pub access: Threshold,
+    /// When files are put aside, which the same file says.
+    pub rotation: Rotation,
 }
 
 impl Levels {
     const DEFAULT: Self = Self {
         server: Threshold::Info,
         model: Threshold::Info,
-        access: true,
+        access: Threshold::Info,
+        rotation: Rotation::USUAL,
     };
 
     /// The levels of a log4j2 file, or the usual ones, and what the operator should know.
@@ -59,7 +100,8 @@ impl Levels {
                 levels,
                 vec![format!(
                     "--log-config {shown}: the levels of ACCESS_LOG, MODEL_LOG, org.pytorch.serve \
-                     and Root are used; appenders, layouts and other loggers have no effect"
+                     and Root are used, and the sizes and numbers of rolling files; other loggers, \
+                     layouts and names of files have no effect"
                 )],
             ),
             None => (
@@ -73,7 +115,10 @@ impl Levels {
     }
 
     fn read(xml: &str) -> Option<Self> {
-        let mut levels = Self::DEFAULT;
+        let mut levels = Self {
+            rotation: Rotation::read(xml),
+            ..Self::DEFAULT
+        };
         let mut root = None;
         let mut server = None;
         let mut is_any = false;
@@ -91,7 +136,7 @@ impl Levels {
             is_any = true;
             match value("name") {
                 None if kind.eq_ignore_ascii_case("root") => root = Some(level),
-                Some("ACCESS_LOG") => levels.access = level <= Threshold::Info,
+                Some("ACCESS_LOG") => levels.access = level,
                 Some("MODEL_LOG") => levels.model = level,
                 Some("org.pytorch.serve") => server = Some(level),
                 _ => {}
@@ -101,22 +146,27 @@ impl Levels {
         is_any.then_some(levels)
     }
 
-    /// What the server log lets through: `TSERVE_LOG` when set.
-    pub(super) fn filter(self, variable: Option<String>) -> Result<EnvFilter, TelemetryError> {
-        let text = variable.filter(|it| !it.is_empty()).unwrap_or_else(|| {
-            match self.server {
+    /// What the server log lets through: `TSERVE_LOG` when set, else `log_level`.
+    pub(super) fn directives(
+        self,
+        variable: Option<String>,
+        setting: Option<&str>,
+    ) -> Result<String, TelemetryError> {
+        let variable = variable.filter(|it| !it.is_empty());
+        let text = variable.unwrap_or_else(|| {
+            let usual = match self.server {
                 Threshold::Debug => "info,tserve_frontend=debug",
-                Threshold::Info => "info",
-                Threshold::Warn => "warn",
-                Threshold::Error => "error",
-                Threshold::Off => "off",
-            }
-            .to_owned()
+                other => other.as_str(),
+            };
+            setting.unwrap_or(usual).to_owned()
         });
-        EnvFilter::try_new(&text).map_err(|error| TelemetryError::Filter {
-            text,
-            problem: error.to_string(),
-        })
+        match EnvFilter::try_new(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(TelemetryError::Filter {
+                text,
+                problem: error.to_string(),
+            }),
+        }
     }
 }
 
@@ -152,7 +202,8 @@ mod tests {
             Levels {
                 server: Threshold::Debug,
                 model: Threshold::Error,
-                access: false
+                access: Threshold::Warn,
+                rotation: Rotation::USUAL,
             }
         );
     }
@@ -174,15 +225,17 @@ mod tests {
 
     #[test]
     fn the_variable_decides_and_must_be_well_formed() {
-        let filter = Levels::DEFAULT.filter(Some("warn,tserve_frontend=trace".into()));
-        assert!(filter.is_ok());
+        let variable = "warn,tserve_frontend=trace".to_owned();
+        let of = |variable: Option<String>, setting| {
+            Levels::DEFAULT.directives(variable, setting).unwrap()
+        };
+        assert_eq!(of(Some(variable.clone()), Some("error")), variable);
+        assert_eq!(of(Some(String::new()), Some("error")), "error");
+        assert_eq!(of(None, None), "info");
         let error = Levels::DEFAULT
-            .filter(Some("a=b=c".into()))
+            .directives(Some("a=b=c".into()), None)
             .unwrap_err()
             .to_string();
-        assert!(
-            error.starts_with("environment variable TSERVE_LOG: \"a=b=c\""),
-            "{error}"
-        );
+        assert!(error.starts_with("\"a=b=c\" is not"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ mod text;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::model::{Loss, ModelMetrics, Outcome};
@@ -27,7 +27,7 @@ pub use self::text::Page;
 use self::cells::Count;
 use self::families::{Families, Refusal};
 use self::line::Line;
-use super::Queue;
+use super::{Losses, Queue, SpanLosses, Spans};
 use crate::config::{Config, MetricsMode};
 
 /// Models whose counters are kept after they were removed.
@@ -53,6 +53,10 @@ pub struct Metrics {
     logs: Option<[Arc<Queue>; 2]>,
     /// GPUs as they were seen last.
     devices: Mutex<Vec<gpu::Device>>,
+    /// Log lines that were lost.
+    pub(super) losses: Arc<Losses>,
+    /// Spans that were lost, where spans are made.
+    span_losses: OnceLock<Arc<SpanLosses>>,
     /// Counters as they were logged last.
     logged: Mutex<HashMap<(&'static str, Vec<String>), f64>>,
 }
@@ -93,8 +97,15 @@ impl Metrics {
             worker_thread_time: AtomicU64::new(UNSET),
             logs: None,
             devices: Mutex::default(),
+            losses: Arc::default(),
+            span_losses: OnceLock::new(),
             logged: Mutex::default(),
         }
+    }
+
+    /// Counts spans that are lost from now on.
+    pub fn watch(&self, spans: &Spans) {
+        self.span_losses.set(spans.losses()).ok();
     }
 
     /// The figures of a model version, which go on where those of an earlier registration ended.

@@ -1,12 +1,14 @@
 //! `model_log.log`: what workers print.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::levels::Threshold;
-use super::{Queue, prefix};
+use super::{Queue, form};
+use crate::config::LogForm;
 
 /// Name of the logger.
-const LOGGER: &str = "MODEL_LOG";
+pub(super) const LOGGER: &str = "MODEL_LOG";
 
 /// The stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +23,26 @@ pub enum Stream {
 #[derive(Debug)]
 pub struct ModelLog {
     queue: Option<Arc<Queue>>,
-    threshold: Threshold,
+    form: LogForm,
+    threshold: AtomicU8,
 }
 
 impl ModelLog {
     /// A log over a queue, or one that goes nowhere.
-    pub(super) fn new(queue: Option<Arc<Queue>>, threshold: Threshold) -> Self {
-        Self { queue, threshold }
+    pub(super) fn new(queue: Option<Arc<Queue>>, form: LogForm, threshold: Threshold) -> Self {
+        Self {
+            queue,
+            form,
+            threshold: AtomicU8::new(threshold as u8),
+        }
+    }
+
+    pub(super) fn threshold(&self) -> Threshold {
+        Threshold::from_number(self.threshold.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_threshold(&self, threshold: Threshold) {
+        self.threshold.store(threshold as u8, Ordering::Relaxed);
     }
 
     /// Writes what a worker printed, one record per line; `worker` is `W-<id>-<model>_<version>`.
@@ -36,14 +51,21 @@ impl ModelLog {
             Stream::Stdout => ("INFO ", Threshold::Info, "-stdout"),
             Stream::Stderr => ("WARN ", Threshold::Warn, "-stderr"),
         };
-        let Some(queue) = self.queue.as_ref().filter(|_| self.threshold <= least) else {
+        let Some(queue) = self.queue.as_ref().filter(|_| self.threshold() <= least) else {
             return;
         };
         let text = text.strip_suffix('\n').unwrap_or(text);
         for line in text.split('\n') {
             let mut buffer = queue.buffer();
-            prefix(&mut buffer, level, &[worker, suffix], LOGGER);
-            buffer.extend_from_slice(line.strip_suffix('\r').unwrap_or(line).as_bytes());
+            form::start(&mut buffer, self.form, level, &[worker, suffix], LOGGER);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            match self.form {
+                LogForm::Text => buffer.extend_from_slice(line.as_bytes()),
+                LogForm::Json => {
+                    form::member(&mut buffer, "message", line);
+                    form::finish(&mut buffer);
+                }
+            }
             queue.send(buffer);
         }
     }
@@ -61,8 +83,8 @@ mod tests {
 
     #[test]
     fn each_line_is_a_record_with_worker_and_stream() {
-        let queue = Arc::new(Queue::new(&Arc::default(), 9, 1000));
-        let log = ModelLog::new(Some(Arc::clone(&queue)), Threshold::Info);
+        let queue = Arc::new(Queue::new(&Arc::default(), &Arc::default(), 9, 1000));
+        let log = ModelLog::new(Some(Arc::clone(&queue)), LogForm::Text, Threshold::Info);
         log.line("W-9000-a_1.0", Stream::Stdout, "one\r\n\ntwo");
         log.line("W-9001-a_1.0", Stream::Stderr, "Traceback\n");
         assert_eq!(
@@ -78,8 +100,9 @@ mod tests {
 
     #[test]
     fn the_threshold_keeps_output_out() {
-        let queue = Arc::new(Queue::new(&Arc::default(), 9, 1000));
-        let log = ModelLog::new(Some(Arc::clone(&queue)), Threshold::Warn);
+        let queue = Arc::new(Queue::new(&Arc::default(), &Arc::default(), 9, 1000));
+        let log = ModelLog::new(Some(Arc::clone(&queue)), LogForm::Text, Threshold::Info);
+        log.set_threshold(Threshold::Warn);
         log.line("W", Stream::Stdout, "out");
         log.line("W", Stream::Stderr, "err");
         assert_eq!(lines(&queue), ["[WARN ] W-stderr MODEL_LOG - err"]);

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
+
+use super::losses::{Losses, Place};
 
 /// Buffers that grew beyond this are not kept for the next line.
 const KEPT_BYTES: usize = 4096;
@@ -25,12 +27,17 @@ pub(super) struct Queue {
     most_lines: usize,
     waiting_bytes: AtomicUsize,
     most_bytes: usize,
-    dropped: AtomicU64,
+    losses: Arc<Losses>,
     bell: Arc<Bell>,
 }
 
 impl Queue {
-    pub(super) fn new(bell: &Arc<Bell>, most_lines: usize, most_bytes: usize) -> Self {
+    pub(super) fn new(
+        bell: &Arc<Bell>,
+        losses: &Arc<Losses>,
+        most_lines: usize,
+        most_bytes: usize,
+    ) -> Self {
         Self {
             lines: SegQueue::new(),
             used: ArrayQueue::new(KEPT_BUFFERS),
@@ -38,7 +45,7 @@ impl Queue {
             most_lines,
             waiting_bytes: AtomicUsize::new(0),
             most_bytes,
-            dropped: AtomicU64::new(0),
+            losses: Arc::clone(losses),
             bell: Arc::clone(bell),
         }
     }
@@ -59,7 +66,7 @@ impl Queue {
             self.bell.ring();
         } else {
             self.forget(bytes);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses.add(Place::Queue, 1);
             self.give_back(line);
         }
     }
@@ -88,11 +95,6 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
-    }
-
-    /// Lines dropped since the last call.
-    pub(super) fn take_dropped(&self) -> u64 {
-        self.dropped.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -140,24 +142,25 @@ mod tests {
 
     #[test]
     fn a_full_lane_drops_and_counts() {
-        let queue = Queue::new(&Arc::default(), 2, 100);
+        let losses = Arc::new(Losses::default());
+        let queue = Queue::new(&Arc::default(), &losses, 2, 100);
         for line in ["a", "b", "c"] {
             queue.send(line.into());
         }
-        assert_eq!(queue.take_dropped(), 1);
+        assert_eq!(losses.total(), 1);
         assert_eq!(queue.receive().unwrap(), b"a");
         queue.send(vec![b'x'; 200]);
-        assert_eq!(queue.take_dropped(), 1);
+        assert_eq!(losses.by_place()[0], ("queue", 2));
         assert_eq!(queue.receive().unwrap(), b"b");
         assert!(queue.is_empty());
-        assert_eq!(queue.take_dropped(), 0);
+        assert_eq!(losses.total(), 2);
         assert_eq!(queue.waiting_lines.load(Ordering::Relaxed), 0);
         assert_eq!(queue.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn buffers_are_used_again_unless_they_are_large() {
-        let queue = Queue::new(&Arc::default(), 2, 1 << 20);
+        let queue = Queue::new(&Arc::default(), &Arc::default(), 2, 1 << 20);
         let mut buffer = queue.buffer();
         buffer.extend_from_slice(b"line");
         let address = buffer.as_ptr();
@@ -171,7 +174,8 @@ mod tests {
     #[test]
     fn no_line_is_left_lying_while_the_writer_sleeps() {
         let bell = Arc::new(Bell::default());
-        let queue = Arc::new(Queue::new(&bell, 4, 1000));
+        let losses = Arc::new(Losses::default());
+        let queue = Arc::new(Queue::new(&bell, &losses, 4, 1000));
         let sender = Arc::clone(&queue);
         let lines = 2000;
         let reader = std::thread::spawn(move || {
@@ -187,9 +191,11 @@ mod tests {
             }
         });
         let begun = std::time::Instant::now();
+        let mut lost = 0;
         for _ in 0..lines {
             sender.send(b"x".to_vec());
-            while sender.take_dropped() > 0 {
+            while losses.total() > lost {
+                lost += 1;
                 std::thread::yield_now();
                 sender.send(b"x".to_vec());
             }

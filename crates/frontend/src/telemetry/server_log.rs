@@ -1,25 +1,27 @@
-//! `ts_log.log`: what the server traces, in the line format of the original.
+//! `ts_log.log`: what the server traces, in the line format of the original or as JSON.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{Queue, prefix, with_thread_name};
+use super::{Queue, form, with_thread_name};
+use crate::config::LogForm;
 
 /// A layer that sends every event into a queue.
-pub(super) fn layer<S>(queue: Arc<Queue>) -> impl Layer<S>
+pub(super) fn layer<S>(queue: Arc<Queue>, form: LogForm) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .event_format(Format)
+        .event_format(Format(form))
         .with_writer(ToQueue(queue))
 }
 
@@ -33,8 +35,9 @@ pub(super) fn include_panics() {
     }));
 }
 
-/// `<timestamp> [<level>] <thread> <target> - <message> <fields>`, repeated for each line of text.
-struct Format;
+/// `<timestamp> [<level>] <thread> <target> - <message> <fields>`, repeated for each line of text; or
+/// one object with a member for each field.
+struct Format(LogForm);
 
 impl<S, N> FormatEvent<S, N> for Format
 where
@@ -50,13 +53,14 @@ where
         let metadata = event.metadata();
         let mut start = Vec::with_capacity(128);
         with_thread_name(|thread| {
-            prefix(
-                &mut start,
-                level(*metadata.level()),
-                &[thread],
-                metadata.target(),
-            );
+            let level = level(*metadata.level());
+            form::start(&mut start, self.0, level, &[thread], metadata.target());
         });
+        if self.0 == LogForm::Json {
+            event.record(&mut Members(&mut start));
+            form::finish(&mut start);
+            return writer.write_str(&String::from_utf8_lossy(&start));
+        }
         let start = String::from_utf8_lossy(&start);
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
@@ -77,6 +81,42 @@ where
             write!(writer, "{start}{line}")?;
         }
         Ok(())
+    }
+}
+
+/// Fields as members of an object; texts as they are, what has another type as Rust shows it.
+struct Members<'a>(&'a mut Vec<u8>);
+
+impl Visit for Members<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        form::member(self.0, name(field), &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        form::member(self.0, name(field), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        form::raw_member(self.0, name(field), &value.to_string());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        form::raw_member(self.0, name(field), &value.to_string());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        form::raw_member(self.0, name(field), if value { "true" } else { "false" });
+    }
+}
+
+/// The name of a field; those of the line itself are not taken twice.
+fn name(field: &Field) -> &'static str {
+    match field.name() {
+        "level" => "level_",
+        "logger" => "logger_",
+        "thread" => "thread_",
+        "time" => "time_",
+        other => other,
     }
 }
 
@@ -125,8 +165,9 @@ mod tests {
 
     #[test]
     fn events_become_lines_of_the_original_form() {
-        let queue = Arc::new(Queue::new(&Arc::default(), 9, 1000));
-        let subscriber = tracing_subscriber::registry().with(layer(Arc::clone(&queue)));
+        let queue = Arc::new(Queue::new(&Arc::default(), &Arc::default(), 9, 1000));
+        let layer = layer(Arc::clone(&queue), LogForm::Text);
+        let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(model = "a", restarts = 3, "worker exited");
             let _span = tracing::info_span!("request", request_id = "r1").entered();
@@ -150,6 +191,32 @@ mod tests {
                 format!("[ERROR] {thread} loader - first"),
                 format!("[ERROR] {thread} loader - second request_id=\"r1\""),
             ]
+        );
+    }
+
+    #[test]
+    fn events_become_objects() {
+        let queue = Arc::new(Queue::new(&Arc::default(), &Arc::default(), 9, 1000));
+        let layer = layer(Arc::clone(&queue), LogForm::Json);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(
+                model = "a\n",
+                restarts = 3,
+                level = "x",
+                "worker {}\nexited",
+                7
+            );
+        });
+        let read: serde_json::Value = serde_json::from_slice(&queue.receive().unwrap()).unwrap();
+        assert_eq!(read["message"], "worker 7\nexited");
+        assert_eq!(
+            (&read["model"], &read["restarts"]),
+            (&"a\n".into(), &3.into())
+        );
+        assert_eq!(
+            (&read["level"], &read["level_"]),
+            (&"WARN".into(), &"x".into())
         );
     }
 }

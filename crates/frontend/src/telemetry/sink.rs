@@ -1,4 +1,4 @@
-//! Log files: rotated by size, old ones compressed, and a disk that fails does not end the server.
+//! Log files: rotated by size and by day, old ones compressed, and a disk that fails does not end the server.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
-/// A file is put aside when it is larger than this, as in the original.
-pub(super) const LARGEST_BYTES: usize = 100 << 20;
-
-/// Files put aside that are kept, compressed.
-const KEPT_FILES: usize = 5;
+use super::rotation::Rotation;
 
 /// Where log files are.
 #[derive(Debug, Clone)]
@@ -25,7 +24,9 @@ pub(super) struct Folders {
 /// One log file.
 pub(super) struct Sink {
     path: PathBuf,
-    largest_bytes: usize,
+    rotation: Rotation,
+    /// The day that the lines of the file are of.
+    day: Date,
     file: Option<FileRotate<AppendCount>>,
 }
 
@@ -35,14 +36,15 @@ impl Sink {
     pub(super) fn open(
         folder: &Path,
         name: &str,
-        largest_bytes: usize,
+        rotation: Rotation,
         problems: &mut Vec<String>,
     ) -> Self {
         let path = folder.join(name);
         let path = std::path::absolute(&path).unwrap_or(path);
         let mut sink = Self {
+            day: day_of(&path),
             path,
-            largest_bytes,
+            rotation,
             file: None,
         };
         match sink.check() {
@@ -60,8 +62,16 @@ impl Sink {
         let Some(file) = self.file.as_mut().filter(|_| !chunk.is_empty()) else {
             return true;
         };
+        let today = Zoned::now().date();
+        let is_new_day = self.rotation.daily && today != self.day && !is_empty(&self.path);
+        self.day = today;
         // The rotation asserts that nobody else touches its files, which an operator may.
-        let written = catch_unwind(AssertUnwindSafe(|| file.write_all(chunk)));
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            if is_new_day {
+                file.rotate()?;
+            }
+            file.write_all(chunk)
+        }));
         match written {
             Ok(Ok(())) => true,
             Ok(Err(_)) => false,
@@ -88,8 +98,8 @@ impl Sink {
         self.file = self.check().ok().map(|()| {
             FileRotate::new(
                 &self.path,
-                AppendCount::new(KEPT_FILES),
-                ContentLimit::BytesSurpassed(self.largest_bytes),
+                AppendCount::new(self.rotation.kept_files),
+                ContentLimit::BytesSurpassed(self.rotation.largest_bytes),
                 Compression::OnRotate(0),
                 None,
             )
@@ -97,9 +107,28 @@ impl Sink {
     }
 }
 
+fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+}
+
+/// The day of the last line that a file holds; today if it holds none.
+fn day_of(path: &Path) -> Date {
+    let written = std::fs::metadata(path)
+        .ok()
+        .filter(|file| file.len() > 0)
+        .and_then(|file| Timestamp::try_from(file.modified().ok()?).ok());
+    let written = written.unwrap_or_else(Timestamp::now);
+    written.to_zoned(TimeZone::system()).date()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SMALL: Rotation = Rotation {
+        largest_bytes: 10,
+        ..Rotation::USUAL
+    };
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -113,7 +142,7 @@ mod tests {
     #[test]
     fn large_files_are_put_aside_compressed_and_few_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sink = Sink::open(folder.path(), "a.log", 10, &mut Vec::new());
+        let mut sink = Sink::open(folder.path(), "a.log", SMALL, &mut Vec::new());
         for _ in 0..20 {
             assert!(sink.write(b"0123456789\n"));
         }
@@ -131,7 +160,7 @@ mod tests {
     #[test]
     fn files_that_somebody_removed_do_not_stop_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sink = Sink::open(folder.path(), "a.log", 10, &mut Vec::new());
+        let mut sink = Sink::open(folder.path(), "a.log", SMALL, &mut Vec::new());
         for round in 0..12 {
             sink.write(b"0123456789\n");
             if round == 5 {
@@ -148,11 +177,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         let mut problems = Vec::new();
-        let mut sink = Sink::open(&folder.path().join("file"), "a.log", 10, &mut problems);
+        let mut sink = Sink::open(&folder.path().join("file"), "a.log", SMALL, &mut problems);
         assert!(
             problems[0].contains("a.log cannot be written"),
             "{problems:?}"
         );
         assert!(sink.write(b"x"));
+    }
+
+    #[test]
+    fn a_file_of_another_day_is_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        std::fs::write(&path, "old\n").unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(long_ago).unwrap();
+        let mut sink = Sink::open(folder.path(), "a.log", Rotation::USUAL, &mut Vec::new());
+        assert!(sink.write(b"new\n") && sink.write(b"newer\n"));
+        assert_eq!(names(folder.path()), ["a.log", "a.log.1.gz"]);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "new\nnewer\n");
     }
 }

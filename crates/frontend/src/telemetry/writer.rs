@@ -8,9 +8,13 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::access;
+use super::losses::{Losses, Place};
 use super::queue::{Bell, Queue};
-use super::sink::{Folders, LARGEST_BYTES, Sink};
+use super::repeats::Repeats;
+use super::rotation::Rotation;
+use super::sink::{Folders, Sink};
+use super::{access, form};
+use crate::config::LogForm;
 
 /// Lines taken from a queue at a time.
 const LINES_AT_ONCE: usize = 4096;
@@ -22,7 +26,10 @@ const GATHERING: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Portions that may wait for standard output.
-const PORTIONS: usize = 64;
+const PORTIONS: usize = 8;
+
+/// Bytes that wait beside them for a reader that has fallen behind, before lines are lost.
+const MOST_HELD: usize = 32 << 20;
 
 /// Longest wait for the last lines when the server ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -38,8 +45,8 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    pub(super) fn new(bell: &Arc<Bell>, lines: usize, bytes: usize) -> Self {
-        let queue = || Arc::new(Queue::new(bell, lines, bytes));
+    pub(super) fn new(bell: &Arc<Bell>, losses: &Arc<Losses>, lines: usize, bytes: usize) -> Self {
+        let queue = || Arc::new(Queue::new(bell, losses, lines, bytes));
         Self {
             server: queue(),
             access: queue(),
@@ -78,21 +85,31 @@ impl Drop for Guard {
     }
 }
 
+/// How lines are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub form: LogForm,
+    pub rotation: Rotation,
+    /// How often a message is written in ten seconds; 0: always.
+    pub repeat_limit: u32,
+}
+
 /// Opens the files and starts the threads; `output` is the standard output. Files that cannot be opened are described.
 pub(super) fn spawn(
     folders: &Folders,
+    manner: Manner,
     queues: Queues,
-    bell: Arc<Bell>,
+    (bell, losses): (Arc<Bell>, Arc<Losses>),
     output: impl Write + Send + 'static,
 ) -> io::Result<(Guard, Vec<String>)> {
     let mut problems = Vec::new();
-    let mut open = |name| Sink::open(&folders.logs, name, LARGEST_BYTES, &mut problems);
+    let mut open = |name| Sink::open(&folders.logs, name, manner.rotation, &mut problems);
     let (server, access, model) = (
         open("ts_log.log"),
         open("access_log.log"),
         open("model_log.log"),
     );
-    let mut open = |name| Sink::open(&folders.metrics, name, LARGEST_BYTES, &mut problems);
+    let mut open = |name| Sink::open(&folders.metrics, name, manner.rotation, &mut problems);
     let metrics = [open("ts_metrics.log"), open("model_metrics.log")];
     let (portions, console) = start_console(output)?;
     let (hold, done) = mpsc::sync_channel::<()>(0);
@@ -109,7 +126,10 @@ pub(super) fn spawn(
         model,
         metrics,
         portions,
-        lost_lines: 0,
+        form: manner.form,
+        repeats: Repeats::new(manner.repeat_limit, manner.form),
+        losses,
+        reported: 0,
         last_report: None,
         everything: Vec::new(),
         own: Vec::new(),
@@ -132,9 +152,13 @@ struct Writer {
     /// Of the server, of models.
     metrics: [Sink; 2],
     portions: SyncSender<Vec<u8>>,
-    lost_lines: u64,
+    form: LogForm,
+    repeats: Repeats,
+    losses: Arc<Losses>,
+    /// Lost lines that the server log has mentioned.
+    reported: u64,
     last_report: Option<Instant>,
-    /// Lines of every kind, for the server log and standard output.
+    /// Lines for the standard output, as long as its thread is behind.
     everything: Vec<u8>,
     /// Lines of one kind, for its own file.
     own: Vec<u8>,
@@ -147,7 +171,7 @@ impl Writer {
         loop {
             // Read first: lines sent before the guard was dropped are then still seen.
             let is_last = is_closing.load(Ordering::SeqCst);
-            let lines = self.write_once();
+            let lines = self.write_once(is_last);
             if lines > 0 {
                 if lines < LINES_AT_ONCE && !is_last {
                     thread::park_timeout(GATHERING);
@@ -165,35 +189,62 @@ impl Writer {
     }
 
     /// Writes what waits, within limits; returns the number of lines.
-    fn write_once(&mut self) -> usize {
+    ///
+    /// Requests are in the access log and on the standard output. The server log holds what the
+    /// server and the workers say, and would be mostly requests otherwise.
+    fn write_once(&mut self, is_last: bool) -> usize {
         let queues = self.queues.clone();
-        let mut lines = self.collect(&queues.server, |_, _| {});
-        self.own.clear();
-        lines += self.collect(&queues.access, access::append_short);
-        write(&mut self.access, &self.own, &mut self.lost_lines);
-        self.own.clear();
-        lines += self.collect(&queues.model, append_line);
-        write(&mut self.model, &self.own, &mut self.lost_lines);
-        self.own.clear();
+        let now = Instant::now();
+        let held = self.everything.len();
+        let mut lines = self.collect(&queues.server, now, |_, _| {});
+        lines += self.collect(&queues.model, now, append_line);
+        self.write_own(|writer| &mut writer.model);
         for (sink, queue) in self
             .metrics
             .iter_mut()
             .zip([&queues.server_metrics, &queues.model_metrics])
         {
             // Not on standard output and in the server log: nobody reads figures there.
-            self.lost_lines += queue.take_dropped();
             lines += append_lines(&mut self.own, queue);
-            write(sink, &self.own, &mut self.lost_lines);
+            write(sink, &self.own, &self.losses);
             self.own.clear();
         }
+        self.settle_repeats(now, is_last);
         self.report_losses();
-        write(&mut self.server, &self.everything, &mut self.lost_lines);
+        let server = &self.everything[held..];
+        write(&mut self.server, server, &self.losses);
+        let append_access = match self.form {
+            LogForm::Text => access::append_short,
+            LogForm::Json => append_line,
+        };
+        lines += self.collect_access(&queues.access, append_access);
+        self.write_own(|writer| &mut writer.access);
         self.print();
         lines
     }
 
-    fn collect(&mut self, queue: &Queue, append_own: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
-        self.lost_lines += queue.take_dropped();
+    fn collect(
+        &mut self,
+        queue: &Queue,
+        now: Instant,
+        append_own: fn(&mut Vec<u8>, &[u8]),
+    ) -> usize {
+        let mut lines = 0;
+        while lines < LINES_AT_ONCE
+            && let Some(line) = queue.receive()
+        {
+            lines += 1;
+            if self.repeats.admits(&line, now) {
+                append_line(&mut self.everything, &line);
+                append_own(&mut self.own, &line);
+            }
+            queue.give_back(line);
+        }
+        lines
+    }
+
+    /// Requests are all different.
+    fn collect_access(&mut self, queue: &Queue, append_own: fn(&mut Vec<u8>, &[u8])) -> usize {
         let mut lines = 0;
         while lines < LINES_AT_ONCE
             && let Some(line) = queue.receive()
@@ -206,50 +257,78 @@ impl Writer {
         lines
     }
 
+    fn write_own(&mut self, sink: fn(&mut Self) -> &mut Sink) {
+        let own = std::mem::take(&mut self.own);
+        let losses = Arc::clone(&self.losses);
+        write(sink(self), &own, &losses);
+        self.own = own;
+        self.own.clear();
+    }
+
+    /// Says what was left out because it had been said often enough.
+    fn settle_repeats(&mut self, now: Instant, is_last: bool) {
+        let Self {
+            repeats,
+            everything,
+            ..
+        } = self;
+        repeats.settle(now, is_last, |line| append_line(everything, line));
+    }
+
     /// Says how many lines are missing, once a second at most.
     fn report_losses(&mut self) {
+        let total = self.losses.total();
         let is_due = self
             .last_report
             .is_none_or(|last| last.elapsed() > PATIENCE);
-        if self.lost_lines == 0 || !is_due {
+        if total == self.reported || !is_due {
             return;
         }
-        super::prefix(
-            &mut self.everything,
-            "WARN ",
-            &["log-writer"],
-            module_path!(),
-        );
+        let form = self.form;
+        let places: Vec<String> = (self.losses.by_place().iter())
+            .filter(|(_, lines)| *lines > 0)
+            .map(|(place, lines)| format!("{place}: {lines}"))
+            .collect();
         let text = format!(
-            "{} log lines were dropped: the disk or the reader of standard output is too slow\n",
-            self.lost_lines
+            "{} log lines were dropped: the disk or the reader of standard output is too slow \
+             (since the start: {})",
+            total - self.reported,
+            places.join(", ")
         );
-        self.everything.extend_from_slice(text.as_bytes());
-        self.lost_lines = 0;
+        let mut line = Vec::new();
+        form::start(&mut line, form, "WARN ", &["log-writer"], module_path!());
+        match form {
+            LogForm::Text => line.extend_from_slice(text.as_bytes()),
+            LogForm::Json => {
+                form::member(&mut line, "message", &text);
+                form::finish(&mut line);
+            }
+        }
+        append_line(&mut self.everything, &line);
+        self.reported = total;
         self.last_report = Some(Instant::now());
     }
 
-    /// Hands everything to the thread of standard output.
+    /// Hands everything to the thread of standard output; what it cannot take yet is held back.
     fn print(&mut self) {
         if self.everything.is_empty() {
             return;
         }
         let portion = std::mem::take(&mut self.everything);
-        match self.portions.try_send(portion) {
-            Err(TrySendError::Full(portion)) => {
-                self.lost_lines += count_lines(&portion);
-                self.everything = portion;
-                self.everything.clear();
+        if let Err(TrySendError::Full(portion)) = self.portions.try_send(portion) {
+            self.everything = portion;
+            if self.everything.len() > MOST_HELD {
+                self.losses
+                    .add(Place::Output, count_lines(&self.everything));
+                self.everything = Vec::new();
             }
-            // Nobody listens there any more.
-            Err(TrySendError::Disconnected(_)) | Ok(()) => {}
         }
     }
 }
 
-fn write(sink: &mut Sink, chunk: &[u8], lost_lines: &mut u64) {
+fn write(sink: &mut Sink, chunk: &[u8], losses: &Losses) {
     if !sink.write(chunk) {
-        *lost_lines += count_lines(chunk);
+        losses.add(Place::File, count_lines(chunk));
     }
 }
 
@@ -272,7 +351,7 @@ fn append_line(chunk: &mut Vec<u8>, line: &[u8]) {
 }
 
 fn count_lines(chunk: &[u8]) -> u64 {
-    chunk.split_inclusive(|byte| *byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', chunk).count() as u64
 }
 
 /// Starts the thread that writes portions to standard output; the receiver hangs up when it ends.

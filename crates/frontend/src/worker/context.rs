@@ -11,6 +11,7 @@ use tserve_shm::{Arena, LinkConfig, WorkerFds};
 
 use super::control::ToWorker;
 use super::device::Assigned;
+use super::history::FailureHistory;
 use super::output;
 use super::process::{Process, WorkerEnvironment};
 use super::schemas::Schemas;
@@ -48,6 +49,8 @@ pub struct ModelContext {
     pub template: Template,
     /// What the handler's type hints say, once a worker has loaded it.
     pub schemas: OnceLock<Schemas>,
+    /// Why its workers and its handler failed lately.
+    pub failures: Arc<FailureHistory>,
     /// Logs.
     pub telemetry: Telemetry,
     /// Its figures.
@@ -164,6 +167,7 @@ impl ModelContext {
     pub(super) fn reply_limits(&self) -> ReplyLimits {
         ReplyLimits {
             max_response_size: self.config.max_response_size,
+            error_detail: self.config.error_detail,
         }
     }
 

@@ -207,6 +207,9 @@ impl Life {
 
 /// Notes what a reply says about the model's work.
 fn count(context: &ModelContext, reply: &Reply, batch: &Batch, delivery: &Delivery) {
+    if reply.code != 200 {
+        context.failures.add_reply(delivery.worker(), reply);
+    }
     let metrics = &context.metrics;
     let bytes = reply.items.iter().map(|item| item.body.len() as u64);
     metrics.sent(bytes.sum());

@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::context::{InputKind, ModelContext};
 use super::control::{Control, ControlError, FromWorker};
 use super::failure::{LastFailure, Raised};
+use super::history::FailureOf;
 use super::life::Life;
 use super::memory;
 use super::output;
@@ -98,6 +99,8 @@ impl Supervisor {
             };
             self.status.set_pid(-1);
             self.note(&failure, backoff.failures());
+            let history = &self.context.failures;
+            history.add(FailureOf::Worker, self.status.id, failure.clone());
             let delay = backoff.next_delay(Instant::now());
             self.status.set_failure(failure.clone());
             self.status.set_state(match delay {

@@ -79,6 +79,15 @@ pub(super) const GROUP: Group = Group {
         )
         .env("TS_STREAM_STALL_TIMEOUT"),
         Key::new(
+            "error_detail",
+            form::BOOLEAN,
+            Some("false"),
+            "Whether the JSON body of a failed prediction has a member `detail` with the exception \
+             of the handler, trimmed to the frames of the archive. Not known to TorchServe.",
+            |draft, text| boolean(text).map(|it| draft.config.error_detail = it),
+        )
+        .env("TS_ERROR_DETAIL"),
+        Key::new(
             "decode_input_request",
             form::BOOLEAN,
             Some("true"),

@@ -8,6 +8,7 @@ use super::*;
 
 const LIMITS: ReplyLimits = ReplyLimits {
     max_response_size: 1 << 20,
+    error_detail: false,
 };
 const FRAME: usize = 64 * 1024;
 
@@ -226,6 +227,7 @@ async fn a_part_that_is_too_large_ends_its_own_stream_only() {
     let (mut batch, mut answers) = batch(2);
     let limits = ReplyLimits {
         max_response_size: 3,
+        error_detail: false,
     };
     batch.pass_on(frame(false, &[(0, "abc"), (1, "abc")]), limits);
     batch.pass_on(frame(false, &[(0, "abcd"), (1, "abc")]), limits);

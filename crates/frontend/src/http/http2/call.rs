@@ -49,6 +49,7 @@ pub(super) async fn answer(
             .send(&Response::error(&exchange::malformed()), None)
             .await;
     };
+    door.identify(&mut call.exchange, &remote, &head.view(&bytes));
     let length = match door.announced(&head) {
         Ok(length) => length,
         Err(rejection) => return call.reject(rejection),

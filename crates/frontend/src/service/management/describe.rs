@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::model::settings::DeviceType;
 use crate::service::inference::submit_solo;
 use crate::service::{Body, InferenceReply, InferenceRequest, ServedModel};
-use crate::worker::{LastFailure, WorkerState, WorkerStatus};
+use crate::worker::{FailureOf, LastFailure, RecordedFailure, WorkerState, WorkerStatus};
 
 /// One model version, in the order in which clients see the fields.
 #[derive(Serialize)]
@@ -51,6 +51,19 @@ struct VersionDescription<'a> {
     loaded_at_startup: bool,
     workers: Vec<WorkerDescription>,
     job_queue_status: JobQueueStatus,
+    /// Not the original's: the last failures, for those who ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures: Option<Vec<Failure>>,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    of: &'static str,
+    worker: String,
+    times: u64,
+    status: u16,
+    #[serde(flatten)]
+    error: LastError,
 }
 
 #[derive(Serialize)]
@@ -115,7 +128,7 @@ impl ManagementService {
             let versions = self.state.registry.versions(&request.model)?;
             let described: Vec<Value> = versions
                 .iter()
-                .map(|(_, model)| describe(&self.state, model))
+                .map(|(_, model)| describe(&self.state, model, request.failures))
                 .collect();
             return Ok(Description {
                 json: described.into(),
@@ -126,7 +139,7 @@ impl ManagementService {
             .state
             .registry
             .get(&request.model, request.version.as_deref())?;
-        let mut described = describe(&self.state, &model);
+        let mut described = describe(&self.state, &model, request.failures);
         if !request.customized {
             return Ok(Description {
                 json: json!([described]),
@@ -185,7 +198,11 @@ fn metadata(reply: &InferenceReply) -> Option<Value> {
     }
 }
 
-fn describe(state: &crate::service::state::ServerState, model: &ServedModel) -> Value {
+fn describe(
+    state: &crate::service::state::ServerState,
+    model: &ServedModel,
+    has_failures: bool,
+) -> Value {
     let context = model.context();
     let settings = &context.settings;
     let declared = &settings.declared;
@@ -228,6 +245,10 @@ fn describe(state: &crate::service::state::ServerState, model: &ServedModel) -> 
             remaining_capacity: context.dispatcher.capacity().saturating_sub(waiting),
             pending_requests: waiting,
         },
+        failures: has_failures.then(|| {
+            let latest = context.failures.latest();
+            latest.into_iter().map(Failure::from).collect()
+        }),
     };
     serde_json::to_value(description).unwrap_or_default()
 }
@@ -263,6 +284,21 @@ impl From<LastFailure> for LastError {
             exit_status: failure.exit_status,
             signal: failure.signal,
             killed_for_memory: failure.was_killed_for_memory,
+        }
+    }
+}
+
+impl From<RecordedFailure> for Failure {
+    fn from(recorded: RecordedFailure) -> Self {
+        Self {
+            of: match recorded.of {
+                FailureOf::Worker => "worker",
+                FailureOf::Handler => "handler",
+            },
+            worker: recorded.worker.to_string(),
+            times: recorded.times,
+            status: recorded.failure.status,
+            error: recorded.failure.into(),
         }
     }
 }

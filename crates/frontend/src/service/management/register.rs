@@ -258,6 +258,7 @@ impl ManagementService {
             environment: Arc::clone(&state.environment),
             template: Template::default(),
             schemas: std::sync::OnceLock::new(),
+            failures: Arc::default(),
             telemetry: state.telemetry.clone(),
             input_kind: OnceLock::new(),
         });

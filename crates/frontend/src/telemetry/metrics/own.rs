@@ -79,6 +79,12 @@ metrics! {
          where the driver can be asked.";
     GPU_MEMORY = "tserve_gpu_memory_used_bytes" GAUGE &["device"], "Memory of a GPU in use.";
     GPU_TOTAL = "tserve_gpu_memory_total_bytes" GAUGE &["device"], "Memory of a GPU.";
+    LOG_LINES = "tserve_log_lines_dropped_total" COUNTER &["place"],
+        "Log lines that were dropped: `queue` (the disk was too slow), `file` (it could not be \
+         written), `stdout` (nobody read it).";
+    SPANS = "tserve_spans_dropped_total" COUNTER &["reason"],
+        "Spans that no collector got: `full` (too many others were waiting), `unsent` (it was not \
+         there, or refused them).";
     REFUSED = "tserve_handler_measurements_refused_total" COUNTER &["model", "version", "reason"],
         "Measurements of handlers that were not counted: `malformed`, `unknown` (not in \
          metrics_config), `too_many` (series of the model, or metrics).";
@@ -138,6 +144,21 @@ impl Metrics {
             }
             name if name == UPTIME.name => {
                 page.sample(name, "", [], self.started.elapsed().as_secs_f64());
+            }
+            name if name == LOG_LINES.name => {
+                for (place, lines) in self.losses.by_place() {
+                    page.sample(name, "", [("place", place)], lines as f64);
+                }
+            }
+            name if name == SPANS.name => {
+                let lost = self.span_losses.get();
+                let counts = [
+                    ("full", lost.map_or(0, |it| it.dropped())),
+                    ("unsent", lost.map_or(0, |it| it.unsent())),
+                ];
+                for (reason, spans) in counts {
+                    page.sample(name, "", [("reason", reason)], spans as f64);
+                }
             }
             name if name == RESPONSES.name => {
                 for (class, count) in ["2xx", "4xx", "other"].into_iter().zip(&self.responses) {

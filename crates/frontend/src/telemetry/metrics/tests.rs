@@ -6,7 +6,7 @@ use crate::telemetry::{Release, Stages};
 
 fn metrics(mode: MetricsMode) -> (Metrics, [Arc<Queue>; 2]) {
     let bell = Arc::new(Bell::default());
-    let queue = || Arc::new(Queue::new(&bell, 100, 10_000));
+    let queue = || Arc::new(Queue::new(&bell, &Arc::default(), 100, 10_000));
     let queues = [queue(), queue()];
     let config = Config {
         metrics_mode: mode,

@@ -1,0 +1,234 @@
+//! The span of one request, and those of its stages.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime};
+
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+
+use super::Spans;
+use crate::telemetry::Stages;
+
+/// Longest `tracestate` that is handed on, as the W3C asks for at least.
+const LONGEST_STATE: usize = 512;
+
+/// The client's request, as far as its span tells of it.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Asked<'a> {
+    pub method: &'a str,
+    /// Path and query for REST, service and method for gRPC.
+    pub uri: &'a str,
+    pub protocol: &'a str,
+    pub remote: &'a str,
+    /// Empty where requests have none.
+    pub request_id: &'a str,
+    pub traceparent: Option<&'a str>,
+    pub tracestate: Option<&'a str>,
+}
+
+/// A request that is being answered. Its span ends when this is dropped, which is after the last byte
+/// of the answer.
+#[derive(Debug)]
+pub struct RequestSpan {
+    span: Span,
+    traceparent: String,
+    tracestate: String,
+    is_grpc: bool,
+    tracer: SdkTracer,
+    began: (SystemTime, Instant),
+    /// The status that the client got, and where the time went if a worker answered.
+    answer: OnceLock<(u16, Option<Stages>)>,
+}
+
+/// The two headers that carry a context.
+struct Headers<'a> {
+    parent: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => self.parent,
+            "tracestate" => self.state,
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+impl Spans {
+    /// Begins the span of a request. Headers of context that are not as the W3C has them count as
+    /// none, and a new trace begins.
+    pub fn begin(&self, asked: &Asked<'_>) -> RequestSpan {
+        let nowhere = Context::new();
+        let context = match asked.traceparent {
+            None => nowhere,
+            parent => {
+                let state = asked.tracestate.filter(|it| it.len() <= LONGEST_STATE);
+                let headers = Headers { parent, state };
+                self.propagator.extract_with_context(&nowhere, &headers)
+            }
+        };
+        let is_grpc = asked.method == "gRPC";
+        let began = (SystemTime::now(), Instant::now());
+        let builder = SpanBuilder::from_name("request")
+            .with_kind(SpanKind::Server)
+            .with_start_time(began.0);
+        let mut span = self.tracer.build_with_context(builder, &context);
+        if span.is_recording() {
+            describe(&mut span, asked, is_grpc);
+        }
+        RequestSpan {
+            traceparent: traceparent(span.span_context()),
+            tracestate: span.span_context().trace_state().header(),
+            span,
+            is_grpc,
+            tracer: self.tracer.clone(),
+            began,
+            answer: OnceLock::new(),
+        }
+    }
+}
+
+/// What is known of a request before it is answered.
+fn describe(span: &mut Span, asked: &Asked<'_>, is_grpc: bool) {
+    let path = asked.uri.split('?').next().unwrap_or_default();
+    let text = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
+    span.set_attribute(text("client.address", asked.remote));
+    if is_grpc {
+        span.update_name(path.to_owned());
+        span.set_attribute(text("rpc.system", "grpc"));
+        return;
+    }
+    // The first part says what is done; what follows are names of which there may be many.
+    let first = path.trim_start_matches('/').split('/').next();
+    span.update_name(format!("{} /{}", asked.method, first.unwrap_or_default()));
+    let version = asked.protocol.rsplit('/').next().unwrap_or_default();
+    span.set_attributes([
+        text("http.request.method", asked.method),
+        text("url.path", path),
+        text("network.protocol.version", version),
+        text("tserve.request_id", asked.request_id),
+    ]);
+}
+
+impl RequestSpan {
+    /// The context of this request, for whoever works for it.
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    /// The client's `tracestate`; empty if it has none.
+    pub fn tracestate(&self) -> &str {
+        &self.tracestate
+    }
+
+    /// The id of its trace, 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.get(3..35).unwrap_or_default()
+    }
+
+    /// Notes how the request was answered, and where its time went.
+    pub fn answered(&self, status: u16, stages: Option<Stages>) {
+        // Only the first answer is one.
+        self.answer.set((status, stages)).ok();
+    }
+
+    /// Makes the spans of the stages, which follow one another. How the worker's part is shared out
+    /// between the ways there and back is not known; the handler is put in the middle.
+    fn add_stages(&self, stages: &Stages) {
+        let whole = self.span.span_context().clone();
+        let closed = stages.admitted + stages.batch_wait;
+        let given = closed + stages.queue;
+        let replied = stages.replied();
+        self.add("receive", &whole, self.began.1, stages.admitted);
+        self.add("batch_wait", &whole, stages.admitted, closed);
+        self.add("queue", &whole, closed, given);
+        self.add("answer", &whole, replied, Instant::now());
+        let mut worker = self.begin("worker", &whole, given);
+        worker.set_attributes([
+            KeyValue::new("tserve.worker", stages.worker.to_string()),
+            KeyValue::new("tserve.batch_size", i64::from(stages.batch_size)),
+        ]);
+        let called = given + stages.transport / 2;
+        let mut handler = self.begin("handler", worker.span_context(), called);
+        let mut at = called;
+        for (name, time) in [
+            ("preprocess", stages.preprocess),
+            ("inference", stages.inference),
+            ("postprocess", stages.postprocess),
+        ] {
+            if !time.is_zero() {
+                self.add(name, handler.span_context(), at, at + time);
+                at += time;
+            }
+        }
+        handler.end_with_timestamp(self.time_of(called + stages.handler));
+        worker.end_with_timestamp(self.time_of(replied));
+    }
+
+    fn add(&self, name: &'static str, parent: &SpanContext, from: Instant, to: Instant) {
+        let mut span = self.begin(name, parent, from);
+        span.end_with_timestamp(self.time_of(to));
+    }
+
+    fn begin(&self, name: &'static str, parent: &SpanContext, at: Instant) -> Span {
+        let builder = SpanBuilder::from_name(name).with_start_time(self.time_of(at));
+        let parent = Context::new().with_remote_span_context(parent.clone());
+        self.tracer.build_with_context(builder, &parent)
+    }
+
+    fn time_of(&self, at: Instant) -> SystemTime {
+        self.began.0 + at.saturating_duration_since(self.began.1)
+    }
+}
+
+impl Drop for RequestSpan {
+    fn drop(&mut self) {
+        if !self.span.is_recording() {
+            return;
+        }
+        match self.answer.get() {
+            Some((status, stages)) => {
+                if let Some(stages) = stages {
+                    self.add_stages(stages);
+                }
+                let key = if self.is_grpc {
+                    "rpc.grpc.status_code"
+                } else {
+                    "http.response.status_code"
+                };
+                self.span
+                    .set_attribute(KeyValue::new(key, i64::from(*status)));
+                if *status >= 500 || (self.is_grpc && *status != 0) {
+                    self.span.set_status(Status::error(""));
+                }
+            }
+            None => self.span.set_status(Status::error("the client left")),
+        }
+        self.span.end_with_timestamp(self.time_of(Instant::now()));
+    }
+}
+
+/// `00-<trace>-<span>-<flags>`.
+fn traceparent(context: &SpanContext) -> String {
+    let mut text = String::with_capacity(55);
+    let _ = write!(
+        text,
+        "00-{}-{}-{:02x}",
+        context.trace_id(),
+        context.span_id(),
+        context.trace_flags().to_u8()
+    );
+    text
+}
