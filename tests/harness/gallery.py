@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +248,8 @@ class Hall:
         """Asks seldom, and again when there is no answer: the machine is busy loading."""
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(OSError):
-                if self.server.is_loaded(name):
+            with contextlib.suppress(OSError, LookupError, ValueError, HTTPException):
+                if self.server.workers(name) and self.server.is_loaded(name):
                     return
             assert not self._gallery.is_closed, "the tests are over"
             assert time.monotonic() < deadline, f"{name} was not loaded\n{self.server.log()}"

@@ -19,8 +19,15 @@ def gallery(
     environment = reference_environment()
     folder = tmp_path_factory.mktemp("gallery")
     commands = {"ours": None, "theirs": [str(environment / "bin" / "torchserve")]}
-    # TorchServe calls torchrun by its bare name.
-    path = {"PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
+    # TorchServe calls torchrun by its bare name; an environment that borrows torch has no script.
+    scripts = folder / "bin"
+    scripts.mkdir()
+    torchrun = scripts / "torchrun"
+    torchrun.write_text(
+        f'#!/bin/sh\nexec "{environment}/bin/python" -m torch.distributed.run "$@"\n'
+    )
+    torchrun.chmod(0o755)
+    path = {"PATH": os.pathsep.join([str(scripts), os.environ["PATH"]])}
     servers = {
         name: Server(
             folder / name,
