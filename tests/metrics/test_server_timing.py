@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+import grpc
 import pytest
 from conftest import ServerFactory
-from harness.client import Connection
+from harness.client import Answer, Connection
 from harness.metrics import samples, scrape, timing, total
 
 
@@ -57,3 +58,17 @@ def test_time_spent_at_a_stage_is_found_at_that_stage(start_server: ServerFactor
     assert total(own, stage, stage="handler") == pytest.approx(parts["handler"] / 1e3, abs=1e-4)
     assert total(own, stage, stage="batch_wait") == pytest.approx(parts["batch"] / 1e3, abs=1e-4)
     assert total(own, "tserve_batches_total", reason="delay") == 1
+
+
+def test_a_call_over_grpc_is_told_in_its_metadata(start_server: ServerFactory) -> None:
+    server = start_server("sleeper", config={"server_timing": "true"})
+    # PredictionsRequest{model_name: "sleeper", input: {"body": "0.1"}}
+    request = b"\x0a\x07sleeper\x1a\x0b\x0a\x04body\x12\x030.1"
+    path = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_ports[0]}") as channel:
+        answer, call = channel.unary_unary(path).with_call(request, timeout=30)
+    assert answer == b"\x0a\x05slept"
+    fields = dict(call.initial_metadata())
+    parts = timing(Answer(200, "", {"server-timing": fields["server-timing"]}, b""))
+    assert parts["handler"] >= 100
+    assert list(parts) == ["receive", "batch", "queue", "transport", "handler", "respond"]

@@ -35,7 +35,6 @@ mod platform;
 mod response;
 mod routes;
 mod target;
-mod timing;
 mod wire;
 
 pub use self::limits::Limits;

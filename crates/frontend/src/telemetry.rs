@@ -20,6 +20,7 @@ mod sink;
 mod spans;
 mod stages;
 mod timestamp;
+mod timing;
 mod writer;
 
 use std::io;
@@ -39,6 +40,7 @@ pub use self::metrics::{
 pub use self::model_log::{ModelLog, Stream};
 pub use self::spans::{Asked, RequestSpan, SpanLosses, Spans, SpansError};
 pub use self::stages::{Release, Stages};
+pub use self::timing::ServerTiming;
 pub use self::writer::Guard;
 
 use self::levels::{Levels, Threshold};

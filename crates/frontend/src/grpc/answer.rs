@@ -8,17 +8,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::call::Deadline;
-use crate::telemetry::{AccessLine, AccessLog, Stages};
+use crate::telemetry::{AccessLine, AccessLog, ServerTiming, Stages};
 
 /// Where a call says how it ended.
 const STATUS: &str = "grpc-status";
+/// Where it says how long what took.
+const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// One line of the access log, written when its call is over. A call that nobody settles was given
 /// up by its client.
@@ -41,6 +43,19 @@ impl Account {
             started: Instant::now(),
             code: Code::Cancelled,
             stages: None,
+        }
+    }
+
+    /// Lets the answer say where the time went.
+    pub(super) fn tell_timing(&self, response: &mut Response<Body>) {
+        let Some(&stages) = response.extensions().get() else {
+            return;
+        };
+        let started = self.started;
+        let mut value = Vec::new();
+        ServerTiming { started, stages }.write(&mut value, Instant::now());
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
+            response.headers_mut().insert(TIMING, value);
         }
     }
 

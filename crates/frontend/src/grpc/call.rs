@@ -78,13 +78,16 @@ pub(super) async fn answer(
         Ok(deadline) => deadline,
         Err(status) => return account.settle(status.into_http(), None),
     };
-    let response = match deadline {
+    let mut response = match deadline {
         None => run(door, request).await,
         Some(limit) => match tokio::time::timeout_at(limit.at, run(door, request)).await {
             Ok(response) => response,
             Err(_) => limit.passed().into_http(),
         },
     };
+    if door.services.config.server_timing {
+        account.tell_timing(&mut response);
+    }
     account.settle(response, deadline)
 }
 

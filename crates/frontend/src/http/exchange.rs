@@ -15,10 +15,9 @@ use super::platform;
 use super::response::{CorsHeaders, Response};
 use super::routes::{BodyUse, Call, Payload};
 use super::target::Target;
-use super::timing::ServerTiming;
 use crate::error::Error;
 use crate::service::{Asked, Begun, BodyBlock, Client, InferenceReply, ReplyStream, ServedModel};
-use crate::telemetry::{AccessLine, Stages};
+use crate::telemetry::{AccessLine, ServerTiming, Stages};
 
 /// Longest body that is read without a look at what it is for.
 pub(super) const SMALL_BODY: u64 = 16 * 1024;

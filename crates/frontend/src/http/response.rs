@@ -5,10 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::timing::ServerTiming;
 use crate::config::Cors;
 use crate::error::{Error, ErrorDetail};
 use crate::service::{InferenceReply, ReplyStream, StatusReply};
+use crate::telemetry::ServerTiming;
 
 /// Content type of everything the server itself says.
 const JSON: &str = "application/json";
@@ -250,7 +250,9 @@ impl Response {
             out.extend_from_slice(b"\r\n");
         }
         if let Some(timing) = &self.timing {
+            out.extend_from_slice(b"Server-Timing: ");
             timing.write(out, Instant::now());
+            out.extend_from_slice(b"\r\n");
         }
         cors.write(out, &self.headers);
         out.extend_from_slice(CACHE_HEADERS);

@@ -7,20 +7,20 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::telemetry::Stages;
+use super::Stages;
 
 /// What the header of one answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ServerTiming {
+pub struct ServerTiming {
     /// When the head of the request had been read.
-    pub(super) started: Instant,
+    pub started: Instant,
     /// What happened after its body had been read.
-    pub(super) stages: Stages,
+    pub stages: Stages,
 }
 
 impl ServerTiming {
-    /// Writes the header for an answer that is written at `now`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, now: Instant) {
+    /// Appends the value of the header for an answer that is written at `now`.
+    pub fn write(&self, out: &mut Vec<u8>, now: Instant) {
         let stages = &self.stages;
         let steps = [
             ("preprocess", stages.preprocess),
@@ -30,7 +30,6 @@ impl ServerTiming {
         let in_steps: Duration = steps.iter().map(|(_, time)| time).sum();
         let received = stages.admitted.saturating_duration_since(self.started);
         let answered = now.saturating_duration_since(stages.replied());
-        out.extend_from_slice(b"Server-Timing: ");
         part(out, "receive", received);
         part(out, ", batch", stages.batch_wait);
         // Writing to memory cannot fail.
@@ -44,7 +43,6 @@ impl ServerTiming {
         part(out, ", handler", stages.handler.saturating_sub(in_steps));
         let _ = write!(out, ";desc=\"worker {}\"", stages.worker);
         part(out, ", respond", answered);
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -78,9 +76,9 @@ mod tests {
         timing.write(&mut out, stages.replied() + ms(6));
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "Server-Timing: receive;dur=1.000, batch;dur=2.000;desc=\"size 3\", queue;dur=3.000, \
+            "receive;dur=1.000, batch;dur=2.000;desc=\"size 3\", queue;dur=3.000, \
              transport;dur=4.004, preprocess;dur=5.000, inference;dur=20.000, \
-             handler;dur=25.000;desc=\"worker 9001\", respond;dur=6.000\r\n"
+             handler;dur=25.000;desc=\"worker 9001\", respond;dur=6.000"
         );
     }
 }
