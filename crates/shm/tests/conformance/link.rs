@@ -258,7 +258,7 @@ fn a_receive_without_a_batch_times_out<K: Kind>() {
 fn a_reply_beyond_the_area_is_too_large<K: Kind>() {
     let mut ends = K::make(&CONFIG);
     ends.submitter.submit(1, &[]).unwrap();
-    let overhead = 48;
+    let overhead = 88;
     let body = vec![0; 64 << 10];
     let error = ends.worker.reply(1, 200, "", true, &[item(0, &body)]);
     let expected = ReplyError::TooLarge {
