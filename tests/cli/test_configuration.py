@@ -24,7 +24,7 @@ def test_warnings_name_file_line_and_key(tserve: Command) -> None:
     name = tserve.config("job_queue_sise=5\ninitial_distribution_port=7\nvmargs=-Xmx1g\n")
     log = served_log(tserve, "--ts-config", name)
     assert "test.properties:8: unknown key job_queue_sise; did you mean job_queue_size?" in log
-    assert "test.properties:9: initial_distribution_port has no effect yet: not built: " in log
+    assert "test.properties:9: initial_distribution_port has no effect: all workers " in log
     assert "test.properties:10: vmargs has no effect: tserve runs without Java" in log
 
 
