@@ -70,7 +70,8 @@ def test_metadata(metadata: Message, content: zipfile.ZipFile) -> None:
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["Description-Content-Type"].startswith("text/markdown")
     assert any(name.endswith("/licenses/LICENSE") for name in content.namelist())
-    assert set(metadata.get_all("Provides-Extra") or []) == {"torch", "vision", "dev"}
+    extras = {"torch", "vision", "explain", "onnx", "safetensors", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == extras
 
 
 def test_every_dependency_is_bounded(metadata: Message) -> None:
