@@ -151,7 +151,6 @@ def test_mock_context(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("handler: {profile: true}\n")
     context = MockContext("m.pt", str(tmp_path), "m.py", model_yaml_config_file="c.yaml")
     assert context.manifest["model"] == {
-        "modelName": "mnist",
         "serializedFile": "m.pt",
         "modelFile": "m.py",
     }
