@@ -21,8 +21,11 @@ DISTRIBUTIONS = {
     "intel_extension_for_pytorch": "intel-extension-for-pytorch",
     "nvidia.dali": "nvidia-dali-cuda120 (or the one for your CUDA)",
     "openvino": "openvino",
+    "tensorrt_llm": "tensorrt_llm (see NVIDIA's guide for the index that has it)",
     "torch_tensorrt": "torch-tensorrt",
     "torch_xla": "torch-xla",
+    "transformers": "transformers",
+    "vllm": "vllm",
 }
 """What to install for modules that no extra brings; most builds depend on the hardware."""
 

@@ -32,6 +32,7 @@ MODULES = {
     "ts.context": "_context",
     "ts.handler_utils": "handler_utils",
     "ts.launcher": "launcher",
+    "ts.llm_launcher": "llm_launcher",
     "ts.metrics": "metrics",
     "ts.model_loader": "offline.model_loader",
     "ts.model_service.model_service": "offline.model_service",

@@ -31,6 +31,7 @@ WITHOUT_TORCH = {
         "start",
         "stop",
     ],
+    "ts.llm_launcher": ["main"],
     "ts.model_loader": ["ModelLoader", "ModelLoaderFactory", "TsModelLoader"],
     "ts.model_service.model_service": ["ModelService", "SingleNodeService"],
     "ts.protocol.otf_message_handler": [
@@ -70,7 +71,9 @@ WITHOUT_TORCH = {
     "ts.torch_handler.request_envelope.json": ["JSONEnvelope"],
     "ts.torch_handler.request_envelope.kserve": ["KServeEnvelope"],
     "ts.torch_handler.request_envelope.kservev2": ["KServev2Envelope"],
+    "ts.torch_handler.trt_llm_handler": ["TRTLLMHandler"],
     "ts.torch_handler.unit_tests.test_utils.mock_context": ["MockContext"],
+    "ts.torch_handler.vllm_handler": ["VLLMHandler"],
     "ts.utils.util": [
         "CLEANUP_REGEX",
         "PT2Backend",

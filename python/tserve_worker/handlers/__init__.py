@@ -1,4 +1,4 @@
-"""The packaged handlers, known as ``ts.torch_handler``; only these modules need torch."""
+"""The packaged handlers, known as ``ts.torch_handler``; no other modules need torch."""
 
 BUILTIN = (
     "base_handler",
@@ -7,6 +7,8 @@ BUILTIN = (
     "image_segmenter",
     "object_detector",
     "text_classifier",
+    "trt_llm_handler",
+    "vllm_handler",
 )
 """Names that archives may give for a handler of their own."""
 

@@ -22,16 +22,17 @@ PATTERNS = (
 def download_model(
     model_id: str = "meta-llama/Meta-Llama-3.1-8B-Instruct",
     revision: str = "main",
-    model_path: str = ".cache",
-    use_auth_token: bool | str = True,
+    model_path: str | None = ".cache",
+    use_auth_token: bool | str | None = True,
 ) -> Any:
     """Fetch a model's files.
 
     Args:
         model_id: repository on the hub.
         revision: branch, tag or commit.
-        model_path: folder that keeps what was fetched.
-        use_auth_token: True for the token of this machine's user, or a token.
+        model_path: folder that keeps what was fetched; None for the one of all programs.
+        use_auth_token: True for the token of this machine's user, or a token; None for that token
+            if there is one.
 
     Returns:
         path of the folder with the files.

@@ -1,0 +1,1 @@
+"""A stand-in for TensorRT-LLM, which needs a GPU: the calls that tserve makes, no others."""

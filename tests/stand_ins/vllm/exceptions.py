@@ -1,0 +1,5 @@
+"""A part of the stand-in for vLLM."""
+
+
+class VLLMClientError(Exception):
+    pass
