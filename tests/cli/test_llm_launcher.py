@@ -5,6 +5,7 @@ The engine is the stand-in of `tests/stand_ins`, because vLLM itself needs a GPU
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -101,6 +102,8 @@ def test_from_a_folder_to_answers(tmp_path: Path, environment: dict[str, str]) -
 
 
 def test_engine_that_is_not_installed(tmp_path: Path, environment: dict[str, str]) -> None:
+    if importlib.util.find_spec("tensorrt_llm"):
+        pytest.skip("tensorrt_llm is installed")
     (tmp_path / "weights").mkdir()
     without = {**environment, "PYTHONPATH": str(ROOT / "python")}
     process = launch(tmp_path, without, "--model_id", "weights", "--engine", "trt_llm")

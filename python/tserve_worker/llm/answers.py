@@ -53,14 +53,15 @@ class Writer:
         """Name the answer and the model in all of its parts."""
         self._is_chat = isinstance(request, ChatRequest)
         self._request = request
+        kind = "chat.completion" if self._is_chat else "text_completion"
+        if self._is_chat and request.streams:
+            kind += ".chunk"
         self._head = {
             "id": f"{'chatcmpl' if self._is_chat else 'cmpl'}-{identity}",
-            "object": "chat.completion" if self._is_chat else "text_completion",
+            "object": kind,
             "created": int(time.time()),
             "model": model,
         }
-        if self._is_chat and request.streams:
-            self._head["object"] += ".chunk"
         self._begun: set[int] = set()
         self._offsets: dict[int, int] = {}
         self._prompt_tokens: dict[int, int] = {}

@@ -41,7 +41,7 @@ class Engine:
         """
         vllm = _extras.load("vllm")
         self._parameters = _extras.load("vllm.sampling_params")
-        self._refusals = _refusals()
+        self._refusals: tuple[type[Exception], ...] = _refusals()
         if adapters:
             settings = {"enable_lora": True, **settings}
         _check_names(settings, vllm.AsyncEngineArgs)
@@ -81,9 +81,10 @@ class Engine:
         """
         kinds = self._parameters.RequestOutputKind
         kind = kinds.DELTA if streams else kinds.FINAL_ONLY
+        refusals: tuple[type[Exception], ...] = (TypeError, *self._refusals)
         try:
             return self._parameters.SamplingParams(**arguments, output_kind=kind)
-        except (TypeError, *self._refusals) as exc:
+        except refusals as exc:
             raise RequestError(str(exc)) from exc
 
     async def tokenizer(self) -> Any:

@@ -133,7 +133,8 @@ def read_completion(body: dict[str, Any]) -> CompletionRequest:
         raise RequestError("best_of is not served", "best_of")
     if request.echoes and request.logprobs is not None:
         raise RequestError("echo is not served together with logprobs", "echo")
-    return _with_logprobs(request)
+    _ask_for_logprobs(request)
+    return request
 
 
 def read_chat(body: dict[str, Any]) -> ChatRequest:
@@ -162,7 +163,8 @@ def read_chat(body: dict[str, Any]) -> ChatRequest:
         request.logprobs = _integer(body, "top_logprobs", 0)
     elif body.get("top_logprobs"):
         raise RequestError("top_logprobs needs logprobs", "top_logprobs")
-    return _with_logprobs(request)
+    _ask_for_logprobs(request)
+    return request
 
 
 def _read_common(body: dict[str, Any]) -> dict[str, Any]:
@@ -260,10 +262,9 @@ def _messages(value: Any) -> list[dict[str, Any]]:
     return messages
 
 
-def _with_logprobs(request: Any) -> Any:
+def _ask_for_logprobs(request: GenerationRequest) -> None:
     if request.logprobs is not None:
         request.sampling["logprobs"] = request.logprobs
-    return request
 
 
 def _switch(body: dict[str, Any], name: str, default: bool = False) -> bool:

@@ -127,7 +127,7 @@ class AsyncLLMEngine:
             reason = "length" if limit < len(words) else "stop"
             done = [[] for _ in range(sampling_params.n)]
             for number in range(total):
-                await asyncio.sleep(0.1 if "slow" in asked else 0)
+                await asyncio.sleep(1 if "slow" in asked else 0)
                 if "fail" in asked and number == 2:
                     raise RuntimeError("the engine has failed")
                 for choice in done:
