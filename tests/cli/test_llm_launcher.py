@@ -27,6 +27,8 @@ from tserve_worker import llm_launcher
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = ROOT / "tests" / "stand_ins"
 
+started: list[subprocess.Popen[str]] = []
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
@@ -47,10 +49,15 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     }
     for pid in marked(mark):
         kill(pid)
+    while started:
+        process = started.pop()
+        process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def launch(folder: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "ts.llm_launcher", *flags],
         cwd=folder,
         env=environment,
@@ -59,6 +66,8 @@ def launch(folder: Path, environment: dict[str, str], *flags: str) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    started.append(process)
+    return process
 
 
 def post(port: int, path: str, body: dict[str, Any]) -> client.Answer:
