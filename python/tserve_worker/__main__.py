@@ -74,7 +74,7 @@ def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = No
         the exit status, see ``main``.
     """
     # All of it before the archive is on the import path, where a file may have any name.
-    from tserve_worker import _environment, _event_loop, _group, _loop, _tensors
+    from tserve_worker import _environment, _event_loop, _group, _loop, _views
     from tserve_worker._control import Control, LoadRequest
     from tserve_worker._native import Link
 
@@ -103,7 +103,7 @@ def work(descriptors: tuple[int, int, int, int], template: Preloaded | None = No
     if model is None:
         return 1
     if model.typed_inputs:
-        link.set_tensor_reader(_tensors.open_arena(model.typed_inputs, arena))
+        link.set_tensor_reader(_views.open_arena(model.typed_inputs, arena))
     else:
         os.close(arena)
     logger.info("Torch worker started.")

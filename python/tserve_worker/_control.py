@@ -108,11 +108,18 @@ class Control:
         """Announce the process."""
         self.send("hello", pid=os.getpid(), version=__version__)
 
-    def loaded(self, schemas: dict[str, Any] | None = None, takes_tensors: bool = False) -> None:
-        """Say that the handler is ready for requests, and what it wants and says of them."""
+    def loaded(
+        self, schemas: dict[str, Any] | None = None, json_numbers: str | None = None
+    ) -> None:
+        """Say that the handler is ready for requests, and what it wants and says of them.
+
+        Args:
+            schemas: what its type hints say.
+            json_numbers: what it wants numbers in JSON to be, if it takes tensors.
+        """
         values: dict[str, Any] = {"schemas": schemas} if schemas else {}
-        if takes_tensors:
-            values["takes_tensors"] = True
+        if json_numbers is not None:
+            values |= {"takes_tensors": True, "json_numbers": json_numbers}
         self.send("loaded", **values)
 
     def metrics(self, lines: list[str]) -> None:

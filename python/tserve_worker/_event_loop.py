@@ -136,6 +136,8 @@ async def answer(batch: Batch, model: LoadedModel) -> None:
             result = await result
         batch.handled(*context._take_steps())
         items = channel.encode(result)
+        # What is still looked at when the answers are sent has to be copied first.
+        del result
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")
         raise

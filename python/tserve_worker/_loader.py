@@ -20,7 +20,7 @@ from tserve_worker._context import Context
 from tserve_worker._control import LoadRequest
 from tserve_worker._modules import import_top_level
 from tserve_worker._schema import Schema, schemas_of
-from tserve_worker._tensors import Kind, TypedEntryPoint, typed_inputs_of
+from tserve_worker._tensors import Kind, TypedEntryPoint, json_numbers_of, typed_inputs_of
 from tserve_worker._version import __version__
 from tserve_worker.errors import HandlerNotFoundError, InvalidHandlerError
 from tserve_worker.handlers import BUILTIN
@@ -40,6 +40,7 @@ class LoadedModel:
         metrics: what ``context.metrics`` is, unless the handler puts something else there.
         schemas: what the handler's type hints say of requests and answers.
         typed_inputs: how the handler wants tensors, if it wants them.
+        json_numbers: what it wants numbers in JSON to be then.
     """
 
     entry_point: EntryPoint
@@ -47,6 +48,7 @@ class LoadedModel:
     metrics: MetricsCacheYamlImpl
     schemas: dict[str, Schema] = field(default_factory=dict)
     typed_inputs: Kind | None = None
+    json_numbers: str | None = None
 
 
 def load_model(request: LoadRequest, metrics: MetricsCacheYamlImpl | None = None) -> LoadedModel:
@@ -69,10 +71,10 @@ def load_model(request: LoadRequest, metrics: MetricsCacheYamlImpl | None = None
     module, function = import_handler(request.handler, request.model_dir)
     entry_point, initialize = find_entry_point(module, function)
     schemas = schemas_of(entry_point) if not request.envelope else {}
-    typed_inputs = typed_inputs_of(entry_point)
+    typed_inputs, json_numbers = typed_inputs_of(entry_point), json_numbers_of(entry_point)
     if typed_inputs:
         # Tensors need no envelope.
-        entry_point = TypedEntryPoint(entry_point, typed_inputs)
+        entry_point = TypedEntryPoint(entry_point, typed_inputs, json_numbers)
     elif request.envelope:
         entry_point = wrap_in_envelope(request.envelope, entry_point)
     context = Context(
@@ -87,7 +89,7 @@ def load_model(request: LoadRequest, metrics: MetricsCacheYamlImpl | None = None
         read_model_config(manifest, request.model_dir),
     )
     initialize(context)
-    return LoadedModel(entry_point, context, metrics, schemas, typed_inputs)
+    return LoadedModel(entry_point, context, metrics, schemas, typed_inputs, json_numbers)
 
 
 def read_manifest(model_dir: str) -> Any:

@@ -56,7 +56,7 @@ def load(
     # What exists by now stays: the collector need not look through all of torch again and again.
     gc.freeze()
     _outlet.flush()
-    control.loaded(model.schemas, model.typed_inputs is not None)
+    control.loaded(model.schemas, model.json_numbers)
     return model
 
 
@@ -90,6 +90,9 @@ def answer(batch: Batch, model: LoadedModel) -> None:
         result = model.entry_point(data, context)
         batch.handled(*context._take_steps())
         items = channel.encode(result)
+        if model.typed_inputs:
+            # What is still looked at when the answers are sent has to be copied first.
+            del data, result
     except (SystemExit, KeyboardInterrupt):
         logger.exception("Backend worker process died.")
         raise

@@ -5,8 +5,8 @@ One :class:`Link` per process. Its :meth:`Link.recv` yields a :class:`Batch` who
 release the interpreter while they wait.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias, final
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, final
 
 __all__ = [
     "LAYOUT_VERSION",
@@ -22,6 +22,12 @@ __all__ = [
 _Payload: TypeAlias = bytes | bytearray | memoryview | str
 _Headers: TypeAlias = dict[str, str] | Sequence[tuple[str, str]]
 _Item: TypeAlias = tuple[_Payload, int, str | None, _Headers]
+
+class _TensorReader(Protocol):
+    def __call__(
+        self, content_type: str, offset: int, length: int, loans: list[Any], /
+    ) -> object: ...
+    def settle(self, loans: list[Any], /) -> None: ...
 
 __version__: str
 """Version of the extension; the same as the server's."""
@@ -85,11 +91,11 @@ class Link:
             RuntimeError: The segment is no link of this version.
         """
 
-    def set_tensor_reader(self, reader: Callable[[str, int, int], object]) -> None:
+    def set_tensor_reader(self, reader: _TensorReader) -> None:
         """Name what makes the values of tensors from now on; without one they are bytearrays.
 
         Args:
-            reader: Called with content type, offset in the arena and length in bytes.
+            reader: Called for each tensor, and once more before its batch is answered.
         """
 
     def recv(self) -> Batch | None:

@@ -2,7 +2,8 @@
 
 A handler asks for them with ``typed_inputs = "numpy"`` (or ``"torch"``), an attribute of its class,
 its entry point or its module. Then a request of the Open Inference Protocol is a row with one array
-per input, and what the handler returns for it becomes the outputs.
+per input, and what the handler returns for it becomes the outputs. The body of any other request is
+an array where its content type says so.
 
 The server writes tensors little endian into the request arena, each on a boundary of 64 bytes where
 it can choose, and names their type and shape in the input's content type.
@@ -14,27 +15,26 @@ from __future__ import annotations
 
 import base64
 import inspect
+import io
 import json
-import mmap
-import os
 import struct
 import sys
-import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tserve_worker.errors import InvalidHandlerError, InvalidReplyError
+from tserve_worker.errors import InvalidHandlerError, InvalidReplyError, PredictionException
 
 if TYPE_CHECKING:
     import numpy
 
-    from tserve_worker._context import Context
+    from tserve_worker._context import Context, RequestProcessor
 
 Kind = Literal["numpy", "torch"]
 KINDS: tuple[Kind, ...] = ("numpy", "torch")
+JSON_TYPES = ("float32", "float64", "int64")
 
 TENSOR_TYPE = "application/vnd.tserve.tensor"
-"""Content type of an input that is a tensor; ``;FP32;2,3`` follows."""
+"""Content type of an input that is a tensor; ``;FP32;2,3`` follows, in Fortran's order ``;F``."""
 
 ASKED_HEADER = "open-inference-request"
 """Request header with what the client wants; only requests of the protocol have it."""
@@ -68,109 +68,53 @@ def typed_inputs_of(entry_point: Callable[..., Any]) -> Kind | None:
     Raises:
         InvalidHandlerError: it asks for something else than numpy or torch.
     """
-    owner = getattr(entry_point, "__self__", entry_point)
-    kind = getattr(owner, "typed_inputs", None)
-    if kind is None and owner is entry_point:
-        kind = getattr(entry_point, "__globals__", {}).get("typed_inputs")
+    kind: Kind | None = _asked(entry_point, "typed_inputs")
     if kind is not None and kind not in KINDS:
         raise InvalidHandlerError(f"typed_inputs is {kind!r}; it can be {' or '.join(KINDS)}")
     return kind
 
 
-class Arena:
-    """The server's request memory, as this process may read it."""
+def json_numbers_of(entry_point: Callable[..., Any]) -> str | None:
+    """Find out what a handler with typed inputs wants of numbers in JSON: a type, or what is usual.
 
-    def __init__(self, descriptor: int) -> None:
-        """Map the arena; the descriptor stays the caller's."""
-        self._memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-
-    def __call__(self, content_type: str, offset: int, length: int) -> Any:
-        """Make an array of an input; numpy's, without copying unless it is BYTES or BF16.
-
-        Args:
-            content_type: as the server wrote it.
-            offset: where the tensor begins in the arena, in bytes.
-            length: its bytes.
-
-        Returns:
-            The array, not writable, valid until the batch is answered; BYTES has dtype object.
-        """
-        import numpy
-
-        datatype, shape = parse_type(content_type)
-        if datatype == "BYTES":
-            elements = split_bytes(self._memory[offset : offset + length])
-            array = numpy.empty(len(elements), dtype=object)
-            array[:] = elements
-        elif length == 0:
-            array = numpy.empty(0, dtype=_numpy_type(datatype))
-        else:
-            stored = numpy.dtype(NUMPY_NAMES.get(datatype, "<u2"))
-            array = numpy.frombuffer(
-                self._memory, stored, count=length // stored.itemsize, offset=offset
-            )
-            if not array.flags.aligned:
-                array = array.copy()
-            if datatype == "BF16":
-                array = widen(array)
-        return array.reshape(shape)
+    Raises:
+        InvalidHandlerError: it asks for a type that there is not.
+    """
+    kind = typed_inputs_of(entry_point)
+    numbers = _asked(entry_point, "typed_json")
+    if numbers is not None and numbers not in JSON_TYPES:
+        raise InvalidHandlerError(f"typed_json is {numbers!r}; it can be {' or '.join(JSON_TYPES)}")
+    return kind and (numbers or kind)
 
 
-class TorchArena(Arena):
-    """The same with tensors of torch, which cannot be read-only: writing ends the worker."""
-
-    def __init__(self, descriptor: int) -> None:
-        """Map the arena and let torch say once, unheard, that it is not writable."""
-        super().__init__(descriptor)
-        import torch
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.frombuffer(self._memory, dtype=torch.uint8, count=1)
-
-    def __call__(self, content_type: str, offset: int, length: int) -> Any:
-        """Make a tensor of an input; BYTES stay an array of objects."""
-        import torch
-
-        datatype, shape = parse_type(content_type)
-        dtype = _torch_type(datatype)
-        if dtype is None:
-            return super().__call__(content_type, offset, length)
-        if length == 0:
-            return torch.empty(shape, dtype=dtype)
-        if offset % dtype.itemsize:
-            copy = bytearray(self._memory[offset : offset + length])
-            return torch.frombuffer(copy, dtype=dtype).reshape(shape)
-        count = length // dtype.itemsize
-        return torch.frombuffer(self._memory, dtype=dtype, count=count, offset=offset).reshape(
-            shape
-        )
-
-
-def open_arena(kind: Kind, descriptor: int) -> Arena:
-    """Map the arena for a handler and close the descriptor."""
-    try:
-        return (TorchArena if kind == "torch" else Arena)(descriptor)
-    finally:
-        os.close(descriptor)
+def _asked(entry_point: Callable[..., Any], name: str) -> Any:
+    """Return an attribute of a handler's class, its entry point or its module."""
+    owner = getattr(entry_point, "__self__", entry_point)
+    value = getattr(owner, name, None)
+    if value is None and owner is entry_point:
+        value = getattr(entry_point, "__globals__", {}).get(name)
+    return value
 
 
 class TypedEntryPoint:
     """Stands before an entry point that takes typed inputs, in place of an envelope."""
 
-    def __init__(self, entry_point: Callable[[Any, Any], Any], kind: Kind) -> None:
+    def __init__(
+        self, entry_point: Callable[[Any, Any], Any], kind: Kind, json_numbers: str | None = None
+    ) -> None:
         """Wrap an entry point."""
         self._entry_point = entry_point
         self._kind = kind
+        self._json_numbers = json_numbers
 
     def __call__(self, data: Any, context: Context) -> Any:
-        """Answer a batch; requests of other protocols pass as they are."""
+        """Answer a batch."""
         asked = [
             processor.get_request_property(ASKED_HEADER) for processor in context.request_processor
         ]
         rows = [
-            row if wish is None else self._typed_row(row)
-            for row, wish in zip(data, asked, strict=True)
+            self._plain_row(row, processor) if wish is None else self._typed_row(row)
+            for row, wish, processor in zip(data, asked, context.request_processor, strict=True)
         ]
         results = self._entry_point(rows, context)
         if inspect.isawaitable(results):
@@ -202,6 +146,27 @@ class TypedEntryPoint:
             return row
         return {entry["name"]: self._from_json(entry) for entry in body["inputs"]}
 
+    def _plain_row(self, row: dict[str, Any], processor: RequestProcessor) -> dict[str, Any]:
+        """Make an array of a plain body that came before the server knew of this handler.
+
+        Raises:
+            PredictionException: it is not what its content type says.
+        """
+        described = processor.get_request_property("body")
+        if set(row) != {"body"} or not isinstance(described, dict):
+            return row
+        try:
+            array = plain_array(row["body"], described.get("content-type"), self._json_numbers)
+        except (ValueError, OverflowError, EOFError) as exc:
+            raise PredictionException(f"the body is no array of numbers: {exc}", 400) from exc
+        if array is None:
+            return row
+        if self._kind == "numpy":
+            return {"body": array}
+        import torch
+
+        return {"body": torch.from_numpy(array)}
+
     def _from_json(self, entry: dict[str, Any]) -> Any:
         import numpy
 
@@ -213,18 +178,47 @@ class TypedEntryPoint:
             array = numpy.empty(len(elements), dtype=object)
             array[:] = elements
             return array.reshape(shape)
-        array = numpy.array(flat, dtype=_numpy_type(datatype)).reshape(shape)
+        array = numpy.array(flat, dtype=numpy_type(datatype)).reshape(shape)
         if self._kind == "numpy":
             return array
         import torch
 
-        return torch.from_numpy(array).to(_torch_type(datatype))
+        return torch.from_numpy(array).to(torch_type(datatype))
 
 
-def parse_type(content_type: str) -> tuple[str, tuple[int, ...]]:
-    """Take datatype and shape from the content type of a tensor."""
-    _, datatype, shape = content_type.split(";")
-    return datatype, tuple(int(size) for size in shape.split(",") if size)
+def plain_array(body: Any, content_type: Any, json_numbers: str | None) -> numpy.ndarray | None:
+    """Make an array of a plain body by its content type; None of one that is to stay as it is.
+
+    Raises:
+        ValueError: it is not what its type says.
+    """
+    import numpy
+
+    if isinstance(body, bytearray) and content_type == "application/octet-stream":
+        return numpy.frombuffer(body, numpy.uint8)
+    if isinstance(body, bytearray) and content_type in ("application/x-npy", "application/npy"):
+        loaded: numpy.ndarray = numpy.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+        return loaded
+    is_number = isinstance(body, (int, float)) and not isinstance(body, bool)
+    if content_type != "application/json" or not (is_number or isinstance(body, list)):
+        return None
+    array = numpy.array(body)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"its elements are of type {array.dtype}")
+    usual = "int64"
+    if array.dtype.kind != "i":
+        usual = "float32" if json_numbers == "torch" else "float64"
+    wanted = array.astype(json_numbers if json_numbers in JSON_TYPES else usual)
+    if wanted.dtype.kind == "i" and (wanted != array).any():
+        raise ValueError("some of its elements are no int64")
+    return wanted
+
+
+def parse_type(content_type: str) -> tuple[str, tuple[int, ...], Literal["C", "F"]]:
+    """Take datatype, shape and order of the elements from the content type of a tensor."""
+    _, datatype, shape, *order = content_type.split(";")
+    sizes = tuple(int(size) for size in shape.split(",") if size)
+    return datatype, sizes, "F" if order == ["F"] else "C"
 
 
 def split_bytes(data: bytes) -> list[bytes]:
@@ -368,14 +362,15 @@ def _is_nested(value: Any) -> bool:
     return value is None or isinstance(value, (list, tuple, dict, set)) or _is_array(value)
 
 
-def _numpy_type(datatype: str) -> Any:
+def numpy_type(datatype: str) -> Any:
+    """Return numpy's type of an array of that datatype."""
     import numpy
 
     # What is wider than BF16 and holds all of its values.
     return numpy.dtype(NUMPY_NAMES.get(datatype, "O" if datatype == "BYTES" else "<f4"))
 
 
-def _torch_type(datatype: str) -> Any:
+def torch_type(datatype: str) -> Any:
     """Return torch's type, None for BYTES and for what this version of torch does not have."""
     import torch
 

@@ -14,6 +14,7 @@ mod served;
 mod snapshot;
 mod state;
 mod token;
+mod typed;
 
 pub use self::health::{Health, HealthService, NotReady, Readiness};
 pub use self::inference::{

@@ -20,7 +20,7 @@ mod streaming;
 mod supervisor;
 mod template;
 
-pub use self::context::{InputKind, ModelContext};
+pub use self::context::{InputKind, JsonNumbers, ModelContext};
 pub use self::device::Devices;
 pub use self::failure::{LastFailure, Raised};
 pub use self::history::{FailureHistory, FailureOf, RecordedFailure};

@@ -50,6 +50,8 @@ pub(crate) struct Batch {
     headers: Py<PyList>,
     /// One dict of inputs per request; empty once taken.
     data: Mutex<Option<Py<PyList>>>,
+    /// What reads tensors, and what it lent of the arena for this batch.
+    loans: Option<(Py<PyAny>, Py<PyList>)>,
     clock: HandlerClock,
 }
 
@@ -97,11 +99,12 @@ impl Batch {
         let ids = PyDict::new(py);
         let headers = PyList::empty(py);
         let data = PyList::empty(py);
+        let loans = tensor_reader.map(|reader| (reader, PyList::empty(py)));
         for (index, job) in submission.jobs.iter().enumerate() {
             let request = link.request(job).map_err(malformed)?;
             ids.set_item(index, request.id())?;
             headers.append(request_headers(py, &request)?)?;
-            data.append(request_data(py, link, decoder, tensor_reader, &request)?)?;
+            data.append(request_data(py, link, decoder, loans.as_ref(), &request)?)?;
         }
         Ok(Self {
             link: Arc::clone(link),
@@ -111,6 +114,7 @@ impl Batch {
             ids: ids.unbind(),
             headers: headers.unbind(),
             data: Mutex::new(Some(data.unbind())),
+            loans: loans.map(|(reader, list)| (reader.clone().unbind(), list.unbind())),
             clock,
         })
     }
@@ -199,11 +203,23 @@ impl Batch {
             self.is_answered.store(true, Ordering::Release);
             return Err(PyRuntimeError::new_err("the batch was answered already"));
         }
-        let outcome = self.send_claimed(py, code, message, items, last);
+        let settled = if last { self.settle(py) } else { Ok(()) };
+        let outcome = settled.and_then(|()| self.send_claimed(py, code, message, items, last));
         if outcome.is_err() {
             self.is_answered.store(false, Ordering::Release);
         }
         outcome
+    }
+
+    /// Makes what the handler keeps of the arena its own: the server reuses it once it has the last
+    /// reply.
+    fn settle(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some((reader, loans)) = &self.loans
+            && !loans.bind(py).is_empty()
+        {
+            reader.call_method1(py, intern!(py, "settle"), (loans,))?;
+        }
+        Ok(())
     }
 
     fn send_claimed(
@@ -261,17 +277,17 @@ fn request_data<'py>(
     py: Python<'py>,
     link: &WorkerLink,
     decoder: &Decoder,
-    tensor_reader: Option<&Bound<'py, PyAny>>,
+    loans: Option<&(&Bound<'py, PyAny>, Bound<'py, PyList>)>,
     request: &RequestView<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let data = PyDict::new(py);
     for input in request.inputs() {
         let bytes = link.value(&input.value).map_err(malformed)?;
-        let value = match (tensor_reader, &input.value) {
-            (Some(reader), ValueRef::Arena { offset, len })
+        let value = match (loans, &input.value) {
+            (Some((reader, loans)), ValueRef::Arena { offset, len })
                 if input.content_type.starts_with(TENSOR_TYPE) =>
             {
-                reader.call1((input.content_type, *offset, *len))?
+                reader.call1((input.content_type, *offset, *len, loans))?
             }
             _ => decoder.value(py, request.id(), input, bytes)?,
         };

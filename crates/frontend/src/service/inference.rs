@@ -12,7 +12,7 @@ use tserve_shm::Block;
 use tserve_shm::wire::{InputRef, RequestWriter, ValueRef};
 
 use super::state::ServerState;
-use super::{BodyBlock, ServedModel};
+use super::{BodyBlock, ServedModel, typed};
 use crate::dispatch::{
     Begun, BegunReceiver, Client, EncodedRequest, Job, ReplySlot, SequenceTag, WaitingClient,
 };
@@ -296,6 +296,24 @@ impl InferenceService {
         if request.client.is_none() {
             self.state.arrivals.surprise();
         }
+        let typed = typed::read(&request).inspect_err(|_| metrics.ended(Outcome::Rejected))?;
+        let (content_type, input);
+        let request = match typed {
+            None => request,
+            Some(body) => {
+                content_type = body.content_type;
+                input = [Input {
+                    name: request.inputs[0].name,
+                    content_type: &content_type,
+                    value: Value::Body(body.range),
+                }];
+                InferenceRequest {
+                    inputs: &input,
+                    body: body.block.map_or(request.body, Body::Arena),
+                    ..request
+                }
+            }
+        };
         let admitted = if context.dispatcher.kind().has_sequences() {
             sequence::admit(request)
         } else {

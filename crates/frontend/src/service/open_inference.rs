@@ -21,9 +21,11 @@ mod tests;
 
 pub use self::answer::{Asked, InferResponse, OutputTensor};
 pub use self::datatype::Datatype;
+pub(super) use self::datatype::elements;
 pub use self::metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use self::request::{InferRequest, InputTensor, RequestedOutput};
 pub use self::strings::Strings;
+pub(super) use self::submit::{ALIGNMENT, TENSOR_TYPE};
 pub use self::submit::{InferBody, InferCall};
 
 use serde::Serialize;

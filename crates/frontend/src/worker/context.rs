@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use serde::Deserialize;
 use tokio::net::unix::pipe::Receiver;
 use tserve_shm::{Arena, LinkConfig, WorkerFds};
 
@@ -59,13 +60,30 @@ pub struct ModelContext {
     pub input_kind: OnceLock<InputKind>,
 }
 
-/// How a handler wants the tensors of the Open Inference Protocol.
+/// How a handler wants tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputKind {
     /// As TorchServe's envelope gives them.
     Plain,
     /// As views of shared memory: it has set `typed_inputs`.
-    Typed,
+    Typed(JsonNumbers),
+}
+
+/// What a handler with typed inputs wants of numbers in plain JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonNumbers {
+    /// As `numpy.array`: int64 where all are whole, else float64.
+    #[default]
+    Numpy,
+    /// As `torch.tensor`: int64 where all are whole, else float32.
+    Torch,
+    /// All as float32.
+    Float32,
+    /// All as float64.
+    Float64,
+    /// All as int64; others are refused.
+    Int64,
 }
 
 impl ModelContext {

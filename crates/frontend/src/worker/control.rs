@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use super::context::JsonNumbers;
 use crate::model::settings::TemplateDepth;
 
 /// Longest line a worker may send; a traceback fits, a flood does not.
@@ -60,6 +61,9 @@ pub(super) enum FromWorker {
         /// Whether it takes tensors as views of shared memory.
         #[serde(default)]
         takes_tensors: bool,
+        /// What it wants numbers in JSON to be.
+        #[serde(default)]
+        json_numbers: JsonNumbers,
     },
     /// The handler cannot be loaded; the process ends.
     Failed {

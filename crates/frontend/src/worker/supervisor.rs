@@ -285,6 +285,7 @@ impl Supervisor {
                 Ok(FromWorker::Loaded {
                     schemas,
                     takes_tensors,
+                    json_numbers,
                 }) => {
                     // All workers run the same handler: the first word counts.
                     if let Some(schemas) = Schemas::checked(schemas) {
@@ -292,7 +293,7 @@ impl Supervisor {
                     }
                     context.input_kind.get_or_init(|| {
                         if takes_tensors {
-                            InputKind::Typed
+                            InputKind::Typed(json_numbers)
                         } else {
                             InputKind::Plain
                         }

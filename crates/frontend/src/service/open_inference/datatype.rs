@@ -112,7 +112,7 @@ impl Datatype {
 /// # Errors
 /// [`Error::BadRequest`] for negative dimensions, too many of them, or more elements than memory
 /// has addresses.
-pub(super) fn elements(shape: &[i64]) -> Result<usize, Error> {
+pub(in crate::service) fn elements(shape: &[i64]) -> Result<usize, Error> {
     if shape.len() > MAX_RANK {
         return Err(bad(format!(
             "a shape of {} dimensions; at most {MAX_RANK} are served",

@@ -18,9 +18,9 @@ use crate::worker::InputKind;
 
 /// Tensors begin at multiples of this, so that any element type and vector instruction may read
 /// them in place.
-const ALIGNMENT: usize = 64;
+pub(in crate::service) const ALIGNMENT: usize = 64;
 /// Content type of an input that is a tensor; the worker reads it (`tserve_worker/_tensors.py`).
-const TENSOR_TYPE: &str = "application/vnd.tserve.tensor";
+pub(in crate::service) const TENSOR_TYPE: &str = "application/vnd.tserve.tensor";
 /// Tells the worker that a request is one of this protocol, and what its client wants.
 const ASKED_HEADER: &str = "open-inference-request";
 /// Name and type of the input that holds a request as JSON.
@@ -89,7 +89,7 @@ impl InferenceService {
     pub fn infer(&self, call: InferCall<'_>) -> Result<(PendingReply, Asked), Error> {
         let asked = Asked::new(&call.request, &call.model, call.id);
         let pending = match call.model.context().input_kind() {
-            Some(InputKind::Typed) => self.infer_typed(call),
+            Some(InputKind::Typed(_)) => self.infer_typed(call),
             kind => self.infer_as_json(call, kind.is_none()),
         }?;
         Ok((pending, asked))
