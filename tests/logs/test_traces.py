@@ -2,104 +2,35 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent import futures
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import grpc
 import pytest
 from conftest import ServerFactory
+from harness import collector
 from harness.client import Connection
+from harness.collector import PARENT, QUICK, TRACE, TRACEPARENT, Collector, attributes
+from harness.http2 import Http2
 from harness.processes import wait_until
 from harness.server import Server
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as services
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = "00f067aa0ba902b7"
-TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
-
-
-class Collector:
-    """What a receiver was sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[messages.ExportTraceServiceRequest] = []
-        self.endpoint = ""
-
-    def spans(self) -> list[Any]:
-        return [
-            span
-            for request in list(self.requests)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def named(self, name: str) -> list[Any]:
-        return [span for span in self.spans() if span.name == name]
-
-    def service(self) -> str:
-        attributes = self.requests[0].resource_spans[0].resource.attributes
-        return next(it.value.string_value for it in attributes if it.key == "service.name")
 
 
 @pytest.fixture
 def over_http() -> Iterator[Collector]:
-    """Takes spans as protobuf over HTTP."""
-    collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            assert self.path == "/v1/traces"
-            collector.requests.append(messages.ExportTraceServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        collector.endpoint = f"http://127.0.0.1:{server.server_port}"
-        yield collector
-        server.shutdown()
+    with collector.over_http() as it:
+        yield it
 
 
 @pytest.fixture
 def over_grpc() -> Iterator[Collector]:
-    """Takes spans over gRPC."""
-    collector = Collector()
-
-    class Servicer(services.TraceServiceServicer):
-        def Export(self, request: Any, context: Any) -> Any:
-            collector.requests.append(request)
-            return messages.ExportTraceServiceResponse()
-
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    services.add_TraceServiceServicer_to_server(Servicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    collector.endpoint = f"http://127.0.0.1:{port}"
-    server.start()
-    yield collector
-    server.stop(1)
-
-
-def attributes(span: Any) -> dict[str, Any]:
-    return {it.key: getattr(it.value, it.value.WhichOneof("value")) for it in span.attributes}
+    with collector.over_grpc() as it:
+        yield it
 
 
 def told(server: Server, headers: dict[str, str] | None = None) -> Any:
     """Trace, span and sampled flag as the handler sees them."""
     answer = server.predict("raises", b"trace", headers)
     return answer.json()
-
-
-QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
 def test_spans_arrive_over_http(start_server: ServerFactory, over_http: Collector) -> None:
@@ -119,18 +50,12 @@ def test_spans_arrive_over_http(start_server: ServerFactory, over_http: Collecto
     assert known["http.request.method"] == "POST"
     assert known["url.path"] == "/predictions/raises"
     assert known["http.response.status_code"] == 200
+    assert known["network.protocol.version"] == "1.1"
+    assert len(known["tserve.request_id"]) == 36
     assert over_http.service() == "tserve"
     # Where the time went: stages one after the other, the handler within the worker.
-    wait_until(lambda: over_http.named("answer"), 20, "the stages")
-    stages = {span.name: span for span in over_http.spans()}
-    for name in ("receive", "batch_wait", "queue", "worker", "answer"):
-        assert stages[name].parent_span_id == found.span_id, name
-        assert stages[name].trace_id == found.trace_id
-        assert stages[name].start_time_unix_nano >= found.start_time_unix_nano
-        assert stages[name].end_time_unix_nano <= found.end_time_unix_nano
-    assert stages["handler"].parent_span_id == stages["worker"].span_id
+    stages = over_http.stages(found)
     assert attributes(stages["worker"])["tserve.batch_size"] == 1
-    assert stages["queue"].end_time_unix_nano == stages["worker"].start_time_unix_nano
     # An error of the model is one of the span; without a parent, a trace begins.
     server.predict("raises", b"none")
     wait_until(lambda: len(over_http.named("POST /predictions")) == 2, 20, "the second span")
@@ -138,6 +63,33 @@ def test_spans_arrive_over_http(start_server: ServerFactory, over_http: Collecto
     assert failed.status.code == 2
     assert failed.trace_id.hex() != TRACE
     assert failed.parent_span_id == b""
+
+
+def test_requests_of_one_http2_connection_have_spans_of_their_own(
+    start_server: ServerFactory, over_http: Collector
+) -> None:
+    server = start_server("raises", config={"otlp_endpoint": over_http.endpoint}, environment=QUICK)
+    parents = [f"{number:016x}" for number in range(1, 9)]
+    with Http2(server.port) as connection:
+        streams = [
+            connection.ask(
+                "/predictions/raises",
+                b"trace",
+                headers={"traceparent": f"00-{TRACE}-{parent}-01", "tracestate": f"n={parent}"},
+            )
+            for parent in parents
+        ]
+        told: list[Any] = [connection.answer(stream).json() for stream in streams]
+    over_http.wait_for("POST /predictions", len(parents))
+    spans = {span.parent_span_id.hex(): span for span in over_http.named("POST /predictions")}
+    for parent, (trace, span, sampled) in zip(parents, told, strict=True):
+        found = spans[parent]
+        assert (trace, span, sampled) == (TRACE, found.span_id.hex(), True)
+        assert found.trace_state == f"n={parent}"
+        known = attributes(found)
+        assert known["network.protocol.version"] == "2"
+        assert known["http.response.status_code"] == 200
+        over_http.stages(found)
 
 
 def test_spans_arrive_over_grpc_as_the_environment_says(

@@ -37,6 +37,9 @@ class Tensors:
             return list(row.values())
         if do == "scalars":
             return {"number": 1.5, "text": "é", "list": [1, 2], "bytes": b"\xff", "flag": True}
+        if do == "trace":
+            trace = context.get_trace(index)
+            return {"trace": trace.trace_id, "span": trace.span_id}
         if do == "refuse":
             context.set_response_status(418, "teapot", index)
             return "short and stout"

@@ -21,7 +21,6 @@ mod exchange;
 mod form;
 mod head;
 mod http2;
-mod identity;
 mod inference;
 mod limits;
 mod listener;

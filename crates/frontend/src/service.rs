@@ -4,6 +4,7 @@
 //! request is admitted, when it ends and what its error is, is decided here.
 
 mod health;
+mod identity;
 mod inference;
 mod management;
 mod memory;
@@ -17,6 +18,7 @@ mod token;
 mod typed;
 
 pub use self::health::{Health, HealthService, NotReady, Readiness};
+pub use self::identity::{Identity, RequestLine};
 pub use self::inference::{
     Body, InferenceReply, InferenceRequest, InferenceService, Input, PendingReply, Value,
 };

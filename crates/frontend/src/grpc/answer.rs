@@ -14,18 +14,22 @@ use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::call::Deadline;
+use super::call::{Deadline, METHOD, PROTOCOL};
+use crate::service::Identity;
 use crate::telemetry::{AccessLine, AccessLog, ServerTiming, Stages};
 
 /// Where a call says how it ended.
 const STATUS: &str = "grpc-status";
 /// Where it says how long what took.
 const TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Where it says what its id is.
+const ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// One line of the access log, written when its call is over. A call that nobody settles was given
-/// up by its client.
+/// One line of the access log and the end of a span, once the call is over. A call that nobody
+/// settles was given up by its client.
 pub(super) struct Account {
     access: Arc<AccessLog>,
+    identity: Arc<Identity>,
     remote: Arc<str>,
     method: String,
     started: Instant,
@@ -35,9 +39,15 @@ pub(super) struct Account {
 
 impl Account {
     /// Begins the line of a call.
-    pub(super) fn open(access: Arc<AccessLog>, remote: Arc<str>, method: &str) -> Self {
+    pub(super) fn open(
+        access: Arc<AccessLog>,
+        identity: Arc<Identity>,
+        remote: Arc<str>,
+        method: &str,
+    ) -> Self {
         Self {
             access,
+            identity,
             remote,
             method: method.to_owned(),
             started: Instant::now(),
@@ -62,9 +72,12 @@ impl Account {
     /// Hands over to the answer, which ends the line.
     pub(super) fn settle(
         mut self,
-        response: Response<Body>,
+        mut response: Response<Body>,
         deadline: Option<Deadline>,
     ) -> Response<Answer> {
+        if let Ok(id) = HeaderValue::from_str(self.identity.id()) {
+            response.headers_mut().insert(ID, id);
+        }
         self.stages = response.extensions().get().copied();
         let has_ended = self.note(response.headers());
         if !has_ended && response.body().is_end_stream() {
@@ -93,16 +106,28 @@ impl Drop for Account {
     fn drop(&mut self) {
         self.access.record(AccessLine {
             remote: &self.remote,
-            method: "gRPC",
+            method: METHOD,
             uri: &self.method,
-            protocol: "HTTP/2.0",
+            protocol: PROTOCOL,
             status: self.code as u16,
             elapsed: self.started.elapsed(),
             stages: self.stages,
-            request_id: "",
-            trace_id: "",
+            request_id: self.identity.id(),
+            trace_id: self.identity.trace_id(),
         });
+        if let Some(span) = self.identity.span() {
+            span.answered(self.code as u16, self.stages);
+        }
     }
+}
+
+/// An answer, and where its time went if a worker has given it.
+pub(super) fn timed<T>(message: T, stages: Option<Stages>) -> tonic::Response<T> {
+    let mut response = tonic::Response::new(message);
+    if let Some(stages) = stages {
+        response.extensions_mut().insert(stages);
+    }
+    response
 }
 
 /// The body of an answer.

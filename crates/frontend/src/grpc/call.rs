@@ -16,8 +16,12 @@ use super::answer::{Account, Answer};
 use super::intake::{Intake, Memory};
 use super::routes::{self, Route};
 use super::status;
-use crate::service::Services;
+use crate::service::{Identity, RequestLine, Services};
 
+/// What logs and spans have in the place of an HTTP method.
+pub(super) const METHOD: &str = "gRPC";
+/// What calls travel over.
+pub(super) const PROTOCOL: &str = "HTTP/2.0";
 /// Where clients say how long they wait.
 const TIMEOUT: &str = "grpc-timeout";
 
@@ -69,11 +73,14 @@ impl Door {
 pub(super) async fn answer(
     door: &Arc<Door>,
     remote: Arc<str>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Answer> {
     let access = Arc::clone(&door.services.telemetry.access);
     let path = request.uri().path();
-    let account = Account::open(access, remote, path.strip_prefix('/').unwrap_or(path));
+    let method = path.strip_prefix('/').unwrap_or(path);
+    let identity = Arc::new(identify(&door.services, &remote, method, request.headers()));
+    let account = Account::open(access, Arc::clone(&identity), remote, method);
+    request.extensions_mut().insert(identity);
     let deadline = match deadline(request.headers()) {
         Ok(deadline) => deadline,
         Err(status) => return account.settle(status.into_http(), None),
@@ -89,6 +96,27 @@ pub(super) async fn answer(
         account.tell_timing(&mut response);
     }
     account.settle(response, deadline)
+}
+
+/// Takes what the metadata of a call say about who it is: an id, a place in a trace.
+fn identify(services: &Services, remote: &str, method: &str, headers: &HeaderMap) -> Identity {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let line = RequestLine {
+        remote,
+        method: METHOD,
+        uri: method,
+        protocol: PROTOCOL,
+    };
+    let mut identity = Identity::new();
+    identity.read(services, &line, header);
+    identity.keep_trace(header);
+    identity
+}
+
+/// Who a call is.
+pub(super) fn identity<T>(request: &tonic::Request<T>) -> Arc<Identity> {
+    let found = request.extensions().get::<Arc<Identity>>();
+    found.map_or_else(|| Arc::new(Identity::new()), Arc::clone)
 }
 
 async fn run(door: &Door, request: Request<Incoming>) -> Response<Body> {

@@ -9,8 +9,9 @@ use tonic::codegen::tokio_stream::{self, Stream};
 use tonic::{Request, Response, Status, Streaming};
 use tserve_api::inference::inference_ap_is_service_server::InferenceApIsService;
 use tserve_api::inference::{PredictionResponse, PredictionsRequest, TorchServeHealthResponse};
-use uuid::Uuid;
 
+use super::answer::timed;
+use super::call;
 use super::sequences::Sequences;
 use super::status;
 use crate::error::Error;
@@ -40,11 +41,14 @@ impl Inference {
 
     /// Admits a request and forgets the message: its bytes are in shared memory then.
     fn admit(&self, request: Request<PredictionsRequest>) -> Result<PendingReply, Status> {
+        let identity = call::identity(&request);
         let message = request.into_inner();
         let given = message.sequence_id.as_deref();
         let sequence = given.filter(|id| !id.is_empty());
-        let header = sequence.map(|id| (self.sequences.id_header(), id));
-        submit(&self.service, &message, header.as_slice())
+        let mut headers = Vec::new();
+        headers.extend(sequence.map(|id| (self.sequences.id_header(), id)));
+        identity.hand_on(&mut headers);
+        submit(&self.service, &message, identity.id(), &headers)
             .map_err(|error| status::of_prediction(&error))
     }
 }
@@ -53,6 +57,7 @@ impl Inference {
 pub(super) fn submit(
     service: &InferenceService,
     message: &PredictionsRequest,
+    id: &str,
     headers: &[(&str, &str)],
 ) -> Result<PendingReply, Error> {
     if message.model_name.is_empty() {
@@ -74,7 +79,7 @@ pub(super) fn submit(
     service.submit(InferenceRequest {
         model,
         requested_version: version,
-        id: &Uuid::new_v4().to_string(),
+        id,
         headers,
         inputs: &inputs,
         body: Body::None,
@@ -125,11 +130,7 @@ impl InferenceApIsService for Inference {
     ) -> Result<Response<PredictionResponse>, Status> {
         let reply = self.admit(request)?.wait().await;
         let reply = reply.map_err(|error| status::of_prediction(&error))?;
-        let mut response = Response::new(prediction(reply.body));
-        if let Some(stages) = reply.stages {
-            response.extensions_mut().insert(stages);
-        }
-        Ok(response)
+        Ok(timed(prediction(reply.body), reply.stages))
     }
 
     type StreamPredictionsStream = Messages;
@@ -140,10 +141,17 @@ impl InferenceApIsService for Inference {
     ) -> Result<Response<Messages>, Status> {
         let begun = self.admit(request)?.begin().await;
         let begun = begun.map_err(|error| status::of_prediction(&error))?;
-        Ok(Response::new(match begun {
-            Begun::Whole(reply) => Box::pin(tokio_stream::once(Ok(prediction(reply.body)))),
-            Begun::Stream(parts) => Box::pin(Parts(parts)),
-        }))
+        let (messages, stages): (Messages, _) = match begun {
+            Begun::Whole(reply) => {
+                let message = Ok(prediction(reply.body));
+                (Box::pin(tokio_stream::once(message)), reply.stages)
+            }
+            Begun::Stream(parts) => {
+                let stages = parts.stages;
+                (Box::pin(Parts(parts)), stages)
+            }
+        };
+        Ok(timed(messages, stages))
     }
 
     type StreamPredictions2Stream = Messages;
@@ -152,6 +160,8 @@ impl InferenceApIsService for Inference {
         &self,
         request: Request<Streaming<PredictionsRequest>>,
     ) -> Result<Response<Messages>, Status> {
-        Ok(Response::new(self.sequences.answers(request.into_inner())))
+        let identity = call::identity(&request);
+        let answers = self.sequences.answers(request.into_inner(), identity);
+        Ok(Response::new(answers))
     }
 }

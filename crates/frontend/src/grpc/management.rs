@@ -10,6 +10,7 @@ use tserve_api::management::{
     ScaleWorkerRequest, SetDefaultRequest, UnregisterModelRequest,
 };
 
+use super::call;
 use super::status;
 use crate::error::Error;
 use crate::service::{
@@ -53,14 +54,18 @@ impl Management {
 #[tonic::async_trait]
 impl ManagementApIsService for Management {
     async fn describe_model(&self, request: Request<DescribeModelRequest>) -> Outcome {
+        let identity = call::identity(&request);
         let request = request.into_inner();
         let is_customized = request.customized;
+        let mut headers = Vec::new();
+        identity.hand_on(&mut headers);
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let described = self.service.describe(DescribeRequest {
             model: named(request.model_name)?,
             version: given(request.model_version),
             customized: is_customized,
             failures: false,
-            headers: Vec::new(),
+            headers: headers.into_iter().map(own).collect(),
         });
         match described.await {
             Ok(description) => Ok(json(&description.json)),

@@ -9,14 +9,15 @@ use tserve_api::open_inference::infer_parameter::ParameterChoice;
 use tserve_api::open_inference::model_infer_request::InferInputTensor;
 use tserve_api::open_inference::model_infer_response::InferOutputTensor;
 use tserve_api::open_inference::model_metadata_response::TensorMetadata;
-use uuid::Uuid;
 
+use super::answer::timed;
+use super::call;
 use super::contents;
 use super::status;
 use crate::error::Error;
 use crate::service::{
-    Datatype, HealthService, InferBody, InferCall, InferRequest, InferResponse, InferenceService,
-    InputTensor, RequestedOutput, Services,
+    Datatype, HealthService, Identity, InferBody, InferCall, InferRequest, InferResponse,
+    InferenceService, InputTensor, RequestedOutput, Services,
 };
 
 /// Whose clients call, which decides about the codes of errors.
@@ -76,25 +77,31 @@ impl OpenInference {
         })
     }
 
-    async fn infer(&self, message: pb::ModelInferRequest) -> Result<pb::ModelInferResponse, Error> {
+    async fn infer(
+        &self,
+        message: pb::ModelInferRequest,
+        identity: &Identity,
+    ) -> Result<Response<pb::ModelInferResponse>, Error> {
         let version = given(&message.model_version).map(str::to_owned);
         let model = self
             .service
             .lookup(&message.model_name, version.as_deref())?;
         let is_raw = !message.raw_input_contents.is_empty();
         let request = read(message)?;
+        let mut headers = Vec::new();
+        identity.hand_on(&mut headers);
         let (mut pending, asked) = self.service.infer(InferCall {
             model,
             requested_version: version.as_deref(),
-            id: &Uuid::new_v4().to_string(),
-            headers: Vec::new(),
+            id: identity.id(),
+            headers,
             request,
             body: InferBody::Here(&[]),
             // One connection carries many calls at a time.
             client: None,
         })?;
         let reply = pending.wait().await?;
-        Ok(write(asked.tensors(&reply)?, is_raw))
+        Ok(timed(write(asked.tensors(&reply)?, is_raw), reply.stages))
     }
 }
 
@@ -262,11 +269,10 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
+        let identity = call::identity(&request);
         let message = request.into_inner();
         self.named("model_name", &message.model_name)?;
-        let answer = self.infer(message).await;
-        answer
-            .map(Response::new)
-            .map_err(|error| self.inference_failed(&error))
+        let answer = self.infer(message, &identity).await;
+        answer.map_err(|error| self.inference_failed(&error))
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::inference::{Messages, prediction, submit};
 use super::status;
 use crate::error::Error;
-use crate::service::{Begun, InferenceService, PendingReply, Services};
+use crate::service::{Begun, Identity, InferenceService, PendingReply, Services};
 
 /// Requests of one call that may be under way at once; further ones are read when one is done.
 const IN_FLIGHT: usize = 16;
@@ -46,12 +46,18 @@ impl Sequences {
     }
 
     /// The answers to the requests of one call, in their order.
-    pub(super) fn answers(&self, requests: Streaming<PredictionsRequest>) -> Messages {
+    pub(super) fn answers(
+        &self,
+        requests: Streaming<PredictionsRequest>,
+        identity: Arc<Identity>,
+    ) -> Messages {
         let shared = self.clone();
         let answers = requests
             .map(move |request| match request {
                 // Admitted here and not when it is waited for, so that the order is kept.
-                Ok(message) => answer(shared.admit(&message)).map(Ok).left_future(),
+                Ok(message) => answer(shared.admit(&message, &identity))
+                    .map(Ok)
+                    .left_future(),
                 Err(status) => ready(Err(status)).right_future(),
             })
             .buffered(IN_FLIGHT)
@@ -59,7 +65,7 @@ impl Sequences {
         Box::pin(answers)
     }
 
-    fn admit(&self, message: &PredictionsRequest) -> Result<Admitted, Error> {
+    fn admit(&self, message: &PredictionsRequest, call: &Identity) -> Result<Admitted, Error> {
         let [id_header, start_header, end_header] = &*self.headers;
         let is_flagged = |name: &String| {
             let flag = message.input.iter().rfind(|entry| entry.key == *name);
@@ -79,7 +85,10 @@ impl Sequences {
         let mut headers = vec![(id_header.as_str(), id)];
         headers.extend(starts.then_some((start_header.as_str(), "true")));
         headers.extend(ends.then_some((end_header.as_str(), "true")));
-        let pending = submit(&self.inference, message, &headers)?;
+        call.hand_on(&mut headers);
+        // Each request of the call is one of its own to the handler.
+        let request_id = Identity::new();
+        let pending = submit(&self.inference, message, request_id.id(), &headers)?;
         Ok(Admitted { pending, new_id })
     }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::answer::{Answer, Surface};
 use super::head::{Expect, Framing, Head, HeadView};
-use super::identity::Identity;
 use super::inference;
 use super::limits::Limits;
 use super::open_inference;
@@ -16,7 +15,10 @@ use super::response::{CorsHeaders, Response};
 use super::routes::{BodyUse, Call, Payload};
 use super::target::Target;
 use crate::error::Error;
-use crate::service::{Asked, Begun, BodyBlock, Client, InferenceReply, ReplyStream, ServedModel};
+use crate::service::{
+    Asked, Begun, BodyBlock, Client, Identity, InferenceReply, ReplyStream, RequestLine,
+    ServedModel,
+};
 use crate::telemetry::{AccessLine, ServerTiming, Stages};
 
 /// Longest body that is read without a look at what it is for.
@@ -73,7 +75,16 @@ impl Door {
 
     /// Takes what a head says about who its request is: an id, a place in a trace.
     pub(super) fn identify(&self, exchange: &mut Exchange, remote: &str, head: &HeadView<'_>) {
-        exchange.identity.read(&self.surface.services, remote, head);
+        let line = RequestLine {
+            remote,
+            method: head.method(),
+            uri: head.target(),
+            protocol: head.protocol(),
+        };
+        let services = &self.surface.services;
+        exchange
+            .identity
+            .read(services, &line, |name| head.first(name));
     }
 
     /// Decides where a body of a known length above [`SMALL_BODY`] goes: where the model will read
@@ -114,8 +125,7 @@ impl Door {
             head,
             target: &target,
             captures,
-            id: exchange.id(),
-            span: exchange.identity.span(),
+            identity: &exchange.identity,
             route,
             client,
         };

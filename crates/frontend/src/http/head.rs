@@ -279,6 +279,13 @@ impl<'a> HeadView<'a> {
             .map(move |&(name, value)| (view.text(name), &bytes[value.range()]))
     }
 
+    /// The first header of this name, if it is text.
+    pub(super) fn first(&self, wanted: &str) -> Option<&'a str> {
+        let mut headers = self.headers();
+        let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        std::str::from_utf8(value).ok()
+    }
+
     /// Number of headers.
     pub(super) fn header_count(&self) -> usize {
         self.head.headers.len()

@@ -10,7 +10,6 @@ use super::authorization;
 use super::body::{BodyPlace, Content, is_urlencoded};
 use super::description;
 use super::head::{Framing, HeadView, latin1};
-use super::identity;
 use super::open_inference;
 use super::response::Response;
 use super::routes::{BodyUse, Call, Captures, Payload, Route};
@@ -155,8 +154,7 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
         head,
         target,
         captures,
-        id,
-        span,
+        identity,
         route: _,
         client,
     } = *call;
@@ -197,11 +195,11 @@ fn run(call: &Call<'_>, payload: Payload<'_>, flavour: Flavour) -> Result<Answer
     if let Some(explain) = flavour.explain {
         headers.push(("explain", explain));
     }
-    identity::hand_on(span, &mut headers);
+    identity.hand_on(&mut headers);
     let pending = service.submit(InferenceRequest {
         model,
         requested_version: captures.version,
-        id,
+        id: identity.id(),
         headers: &headers,
         inputs: &inputs,
         body,
@@ -262,8 +260,10 @@ impl Spelled {
 /// Headers of a request without a body for a handler, in memory of their own.
 pub(super) fn owned_headers(call: &Call<'_>) -> Vec<(String, String)> {
     let spelled = Spelled::new(&call.head, 0);
+    let mut headers = spelled.headers(&call.head);
+    call.identity.hand_on(&mut headers);
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    spelled.headers(&call.head).into_iter().map(own).collect()
+    headers.into_iter().map(own).collect()
 }
 
 /// `/ping`

@@ -48,10 +48,11 @@ fn run(call: &Call<'_>, payload: Payload<'_>, explain: &'static str) -> Result<A
     let spelled = Spelled::new(&call.head, payload.bytes().len());
     let mut headers = spelled.headers(&call.head);
     headers.push(("explain", explain));
+    call.identity.hand_on(&mut headers);
     let (pending, asked) = service.infer(InferCall {
         model,
         requested_version: call.captures.version,
-        id: call.id,
+        id: call.identity.id(),
         headers,
         request,
         body: match payload {

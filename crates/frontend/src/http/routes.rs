@@ -14,8 +14,7 @@ use super::head::HeadView;
 use super::target::{Query, Target};
 use super::{Connector, inference, loggers, management, metrics, open_inference};
 use crate::error::Error;
-use crate::service::{Client, ServedModel};
-use crate::telemetry::RequestSpan;
+use crate::service::{Client, Identity, ServedModel};
 
 /// Which of the APIs a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,10 +139,8 @@ pub(super) struct Call<'a> {
     pub(super) target: &'a Target<'a>,
     /// Parts of the path.
     pub(super) captures: Captures<'a>,
-    /// Request id.
-    pub(super) id: &'a str,
-    /// Its span, where spans are made.
-    pub(super) span: Option<&'a RequestSpan>,
+    /// Who it is.
+    pub(super) identity: &'a Identity,
     /// The row that fits.
     pub(super) route: &'static Route,
     /// Its connection, where that may bring requests for models.

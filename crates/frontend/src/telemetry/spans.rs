@@ -6,6 +6,7 @@
 
 mod gate;
 mod request;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use thiserror::Error;
 
 pub use self::gate::SpanLosses;
 pub use self::request::{Asked, RequestSpan};
+pub use self::trace::Trace;
 
 use self::gate::Gate;
 
@@ -50,7 +51,6 @@ pub struct SpansError(#[from] ExporterBuildError);
 pub struct Spans {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    propagator: TraceContextPropagator,
     /// Spans that were lost.
     losses: Arc<SpanLosses>,
 }
@@ -102,7 +102,6 @@ impl Spans {
         Ok(Some(Self {
             tracer: provider.tracer("tserve"),
             provider,
-            propagator: TraceContextPropagator::new(),
             losses,
         }))
     }

@@ -1,10 +1,8 @@
 //! The span of one request, and those of its stages.
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime};
 
-use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
 };
@@ -12,10 +10,12 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::Spans;
+use super::trace::{self, Trace};
 use crate::telemetry::Stages;
 
-/// Longest `tracestate` that is handed on, as the W3C asks for at least.
-const LONGEST_STATE: usize = 512;
+/// Codes of gRPC that mean that the server failed, as the conventions have it: unknown, deadline
+/// exceeded, unimplemented, internal, unavailable, data loss.
+const FAILURES: [u16; 6] = [2, 4, 12, 13, 14, 15];
 
 /// The client's request, as far as its span tells of it.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,7 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct RequestSpan {
     span: Span,
-    traceparent: String,
-    tracestate: String,
+    trace: Trace,
     is_grpc: bool,
     tracer: SdkTracer,
     began: (SystemTime, Instant),
@@ -46,39 +45,11 @@ pub struct RequestSpan {
     answer: OnceLock<(u16, Option<Stages>)>,
 }
 
-/// The two headers that carry a context.
-struct Headers<'a> {
-    parent: Option<&'a str>,
-    state: Option<&'a str>,
-}
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        match key {
-            "traceparent" => self.parent,
-            "tracestate" => self.state,
-            _ => None,
-        }
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec!["traceparent", "tracestate"]
-    }
-}
-
 impl Spans {
     /// Begins the span of a request. Headers of context that are not as the W3C has them count as
     /// none, and a new trace begins.
     pub fn begin(&self, asked: &Asked<'_>) -> RequestSpan {
-        let nowhere = Context::new();
-        let context = match asked.traceparent {
-            None => nowhere,
-            parent => {
-                let state = asked.tracestate.filter(|it| it.len() <= LONGEST_STATE);
-                let headers = Headers { parent, state };
-                self.propagator.extract_with_context(&nowhere, &headers)
-            }
-        };
+        let context = trace::context(asked.traceparent, asked.tracestate);
         let is_grpc = asked.method == "gRPC";
         let began = (SystemTime::now(), Instant::now());
         let builder = SpanBuilder::from_name("request")
@@ -89,8 +60,7 @@ impl Spans {
             describe(&mut span, asked, is_grpc);
         }
         RequestSpan {
-            traceparent: traceparent(span.span_context()),
-            tracestate: span.span_context().trace_state().header(),
+            trace: Trace::of(span.span_context()),
             span,
             is_grpc,
             tracer: self.tracer.clone(),
@@ -104,38 +74,38 @@ impl Spans {
 fn describe(span: &mut Span, asked: &Asked<'_>, is_grpc: bool) {
     let path = asked.uri.split('?').next().unwrap_or_default();
     let text = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
-    span.set_attribute(text("client.address", asked.remote));
+    let version = match asked.protocol {
+        "HTTP/2.0" => "2",
+        other => other.rsplit('/').next().unwrap_or_default(),
+    };
+    span.set_attributes([
+        text("client.address", asked.remote),
+        text("network.protocol.version", version),
+        text("tserve.request_id", asked.request_id),
+    ]);
     if is_grpc {
+        let (service, method) = path.split_once('/').unwrap_or((path, ""));
         span.update_name(path.to_owned());
-        span.set_attribute(text("rpc.system", "grpc"));
+        span.set_attributes([
+            text("rpc.system", "grpc"),
+            text("rpc.service", service),
+            text("rpc.method", method),
+        ]);
         return;
     }
     // The first part says what is done; what follows are names of which there may be many.
     let first = path.trim_start_matches('/').split('/').next();
     span.update_name(format!("{} /{}", asked.method, first.unwrap_or_default()));
-    let version = asked.protocol.rsplit('/').next().unwrap_or_default();
     span.set_attributes([
         text("http.request.method", asked.method),
         text("url.path", path),
-        text("network.protocol.version", version),
-        text("tserve.request_id", asked.request_id),
     ]);
 }
 
 impl RequestSpan {
-    /// The context of this request, for whoever works for it.
-    pub fn traceparent(&self) -> &str {
-        &self.traceparent
-    }
-
-    /// The client's `tracestate`; empty if it has none.
-    pub fn tracestate(&self) -> &str {
-        &self.tracestate
-    }
-
-    /// The id of its trace, 32 hexadecimal digits.
-    pub fn trace_id(&self) -> &str {
-        self.traceparent.get(3..35).unwrap_or_default()
+    /// The place in a trace of whoever works for this request.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Notes how the request was answered, and where its time went.
@@ -203,14 +173,14 @@ impl Drop for RequestSpan {
                 if let Some(stages) = stages {
                     self.add_stages(stages);
                 }
-                let key = if self.is_grpc {
-                    "rpc.grpc.status_code"
+                let (key, is_failure) = if self.is_grpc {
+                    ("rpc.grpc.status_code", FAILURES.contains(status))
                 } else {
-                    "http.response.status_code"
+                    ("http.response.status_code", *status >= 500)
                 };
                 self.span
                     .set_attribute(KeyValue::new(key, i64::from(*status)));
-                if *status >= 500 || (self.is_grpc && *status != 0) {
+                if is_failure {
                     self.span.set_status(Status::error(""));
                 }
             }
@@ -218,17 +188,4 @@ impl Drop for RequestSpan {
         }
         self.span.end_with_timestamp(self.time_of(Instant::now()));
     }
-}
-
-/// `00-<trace>-<span>-<flags>`.
-fn traceparent(context: &SpanContext) -> String {
-    let mut text = String::with_capacity(55);
-    let _ = write!(
-        text,
-        "00-{}-{}-{:02x}",
-        context.trace_id(),
-        context.span_id(),
-        context.trace_flags().to_u8()
-    );
-    text
 }
