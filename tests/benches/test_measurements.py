@@ -29,9 +29,8 @@ def test_servers_are_compared_and_the_absent_are_named(measure: Measure) -> None
 
 
 def test_an_open_loop_runs_at_a_share_of_the_capacity(measure: Measure) -> None:
-    (run,) = measure("open", "--seconds", "1", "--capacity-seconds", "0.5", "--share", "0.3")[
-        "open"
-    ]
+    words = ("--workloads", "noop", "--seconds", "1", "--capacity-seconds", "0.5", "--share", "0.3")
+    (run,) = measure("open", *words)["open"]
     assert run["offered_rps"] == 0.3 * run["capacity_rps"]
     assert (run["wrong"], run["broken"]) == (0, 0)
     assert run["p50_us"] >= run["service_p50_us"]
