@@ -129,7 +129,8 @@ def test_requests_that_are_begun_and_given_up_again_and_again(start_server: Serv
             connection.cancel(stream)
         pytest.fail("the client may go on for ever")
     assert connection.goaway in (ENHANCE_YOUR_CALM, None)
-    assert "keeps giving up requests" in server.log()
+    # The log is written a moment later.
+    wait_until(lambda: "keeps giving up requests" in server.log(), 10, "the line in the log")
     assert_serves(server)
 
 
