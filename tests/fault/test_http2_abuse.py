@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import socket
 import struct
 import time
@@ -76,21 +74,6 @@ class Raw:
         return code
 
 
-def memory_mib(server: Server) -> float:
-    """What the server itself occupies."""
-    assert server.process is not None
-    with open(f"/proc/{server.process.pid}/status") as status:
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read())
-    assert found
-    return int(found.group(1)) / 1024
-
-
-def open_files(server: Server) -> int:
-    """How many descriptors the server has."""
-    assert server.process is not None
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
 def assert_serves(server: Server) -> None:
     begun = time.monotonic()
     assert request(server.port, "POST", "/predictions/counted", b"x").body == b"x"
@@ -102,7 +85,7 @@ def assert_serves(server: Server) -> None:
 def test_rapid_reset(start_server: ServerFactory) -> None:
     """CVE-2023-44487: requests that are given up in the packet that brings them."""
     server = start_server(*ARCHIVES)
-    before = memory_mib(server)
+    before = server.memory_mib()
     block, cancelled = head(b"/predictions/counted"), struct.pack(">I", 8)
     with Raw(server.port) as client:
         for start in range(1, 40_001, 200):
@@ -115,7 +98,7 @@ def test_rapid_reset(start_server: ServerFactory) -> None:
                 break
         assert client.goaway() in (ENHANCE_YOUR_CALM, None)
         assert_serves(server)
-    assert memory_mib(server) - before < 64
+    assert server.memory_mib() - before < 64
 
 
 def test_requests_that_are_begun_and_given_up_again_and_again(start_server: ServerFactory) -> None:
@@ -137,7 +120,7 @@ def test_requests_that_are_begun_and_given_up_again_and_again(start_server: Serv
 def test_ten_thousand_streams_that_are_begun_and_left(start_server: ServerFactory) -> None:
     server = start_server(*ARCHIVES)
     assert_serves(server)
-    before, files = memory_mib(server), open_files(server)
+    before, files = server.memory_mib(), server.open_files()
     block = head(b"/predictions/counted")
     with contextlib.ExitStack() as stack:
         for _ in range(10):
@@ -150,15 +133,15 @@ def test_ten_thousand_streams_that_are_begun_and_left(start_server: ServerFactor
                 )
             )
         assert_serves(server)
-        assert memory_mib(server) - before < 64
-    wait_until(lambda: open_files(server) <= files + 2, 30, "the connections are gone")
+        assert server.memory_mib() - before < 64
+    wait_until(lambda: server.open_files() <= files + 2, 30, "the connections are gone")
     assert_serves(server)
 
 
 def test_ten_thousand_answers_that_nobody_reads(start_server: ServerFactory) -> None:
     server = start_server(*ARCHIVES, config={"client_progress_timeout": 2})
     assert_serves(server)
-    before, files = memory_mib(server), open_files(server)
+    before, files = server.memory_mib(), server.open_files()
     body = b"x" * 60_000
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Http2(server.port, window=0)) for _ in range(10)]
@@ -167,10 +150,10 @@ def test_ten_thousand_answers_that_nobody_reads(start_server: ServerFactory) -> 
                 client.ask("/predictions/counted", body)
         assert_serves(server)
         # 60 MB of answers wait for room until their time is over, and small change.
-        assert memory_mib(server) - before < 200
+        assert server.memory_mib() - before < 200
         for client in clients:
             client.until(lambda client=client: all(a.is_over for a in client.answers.values()))
-    wait_until(lambda: open_files(server) <= files + 2, 30, "the connections are gone")
+    wait_until(lambda: server.open_files() <= files + 2, 30, "the connections are gone")
     assert_serves(server)
 
 
@@ -187,7 +170,7 @@ def test_huge_headers(shared_server: Server) -> None:
 
 def test_headers_without_an_end(shared_server: Server) -> None:
     """The flood of CONTINUATION frames."""
-    before = memory_mib(shared_server)
+    before = shared_server.memory_mib()
     with Raw(shared_server.port) as client:
         client.send(frame(HEADERS, END_STREAM, 1, head(b"/ping")))
         field = b"".join(literal(b"x%d" % number, b"y" * 100) for number in range(100))
@@ -197,13 +180,13 @@ def test_headers_without_an_end(shared_server: Server) -> None:
         else:
             pytest.fail("the client may go on for ever")
         client.goaway()
-    assert memory_mib(shared_server) - before < 32
+    assert shared_server.memory_mib() - before < 32
     assert_serves(shared_server)
 
 
 def test_headers_that_unpack_to_much_more(shared_server: Server) -> None:
     """A table entry of 4 KB that a block names again and again."""
-    before = memory_mib(shared_server)
+    before = shared_server.memory_mib()
     entry = b"\x40\x01x\x7f" + integer(4000 - 127) + b"y" * 4000
     with Raw(shared_server.port) as client:
         client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head(b"/ping") + entry))
@@ -212,7 +195,7 @@ def test_headers_that_unpack_to_much_more(shared_server: Server) -> None:
             if not client.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, block)):
                 break
         assert_serves(shared_server)
-    assert memory_mib(shared_server) - before < 64
+    assert shared_server.memory_mib() - before < 64
 
 
 def integer(value: int) -> bytes:
@@ -235,7 +218,7 @@ def integer(value: int) -> bytes:
     ids=["ping", "settings", "empty data", "unknown"],
 )
 def test_floods_of_small_frames(shared_server: Server, flood: bytes) -> None:
-    before = memory_mib(shared_server)
+    before = shared_server.memory_mib()
     with Raw(shared_server.port) as client:
         client.send(frame(HEADERS, END_HEADERS, 1, head(b"/predictions/counted")))
         client.socket.settimeout(2)
@@ -245,7 +228,7 @@ def test_floods_of_small_frames(shared_server: Server, flood: bytes) -> None:
                 if not client.send(flood * 500):
                     break
         assert_serves(shared_server)
-        assert memory_mib(shared_server) - before < 32
+        assert shared_server.memory_mib() - before < 32
 
 
 def test_frames_that_break_the_rules(shared_server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import struct
 import time
@@ -24,21 +23,6 @@ PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Prediction
 def raw(channel: grpc.Channel, method: str = PREDICTIONS) -> grpc.UnaryUnaryMultiCallable:
     """A call whose messages are bytes."""
     return channel.unary_unary(method, request_serializer=None, response_deserializer=None)
-
-
-def memory_mib(server: Server) -> float:
-    """What the server itself occupies."""
-    assert server.process is not None
-    with open(f"/proc/{server.process.pid}/status") as status:
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read())
-    assert found
-    return int(found.group(1)) / 1024
-
-
-def open_files(server: Server) -> int:
-    """How many descriptors the server has."""
-    assert server.process is not None
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
 def test_a_deadline_bounds_the_wait_and_drops_what_waits(
@@ -166,7 +150,7 @@ def test_ten_thousand_calls_that_are_begun_and_left(
     server = start_server("rpc")
     client = connect(server)
     assert client.predict("rpc", {"answer": "warm"}) == b"warm"
-    before, files = memory_mib(server), open_files(server)
+    before, files = server.memory_mib(), server.open_files()
     with contextlib.ExitStack() as stack:
         for number in range(10):
             connection = stack.enter_context(open_socket(server.grpc_ports[0]))
@@ -174,13 +158,13 @@ def test_ten_thousand_calls_that_are_begun_and_left(
             connection.sendall(half_calls(method, 1000))
         # Small requests find their way past those that wait for memory.
         assert client.predict("rpc", {"answer": "ok"}, timeout=60) == b"ok"
-        assert memory_mib(server) - before < 250
+        assert server.memory_mib() - before < 250
     # A large one needs what the others held.
     large = client.request("rpc", {"answer": "ok"})
     large.input["padding"] = bytes(6_000_000)
     for _ in range(50):
         assert client.inference.Predictions(large, timeout=60).prediction == b"ok"
-    wait_until(lambda: open_files(server) <= files, 30, "the connections are gone")
+    wait_until(lambda: server.open_files() <= files, 30, "the connections are gone")
 
 
 def test_a_stopping_server_answers_what_it_has_begun(

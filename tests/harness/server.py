@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -133,6 +134,35 @@ class Server:
         if ready:
             self.wait_until_serving(seconds)
         return self
+
+    def run_client(self, *words: str) -> str:
+        """What `tserve` prints as a client of this server; it must succeed."""
+        own = {
+            "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{self.management_port}",
+            "TS_METRICS_ADDRESS": f"http://127.0.0.1:{self.metrics_port}",
+        }
+        answer = subprocess.run(
+            [tserve_binary(), *words],
+            env={**os.environ, **own},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert answer.returncode == 0, answer
+        return answer.stdout
+
+    def memory_mib(self) -> float:
+        """What the server itself occupies."""
+        assert self.process is not None
+        with open(f"/proc/{self.process.pid}/status") as status:
+            found = re.search(r"VmRSS:\s+(\d+) kB", status.read())
+        assert found
+        return int(found.group(1)) / 1024
+
+    def open_files(self) -> int:
+        """How many descriptors the server has."""
+        assert self.process is not None
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def wait_until_serving(self, seconds: float = 60) -> None:
         """Until the ports answer and every registered model has all its workers."""

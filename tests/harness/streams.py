@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 
 class BrokenOff(Exception):
@@ -116,3 +118,15 @@ class Stream:
 def parts(tag: str, count: int, last: str = "end") -> list[bytes]:
     """What the model `streamer` sends when it is asked for `count` small parts."""
     return [*(f"{tag}:{number};".encode() for number in range(count)), last.encode()]
+
+
+def told(report: Path) -> str:
+    """What the handler has written into its report so far."""
+    return report.read_text() if report.exists() else ""
+
+
+def is_stuck(report: Path) -> bool:
+    """Whether the handler has sent nothing for half a second."""
+    before = told(report)
+    time.sleep(0.5)
+    return bool(before) and told(report) == before

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import Any
 
 from conftest import ServerFactory
 from harness.processes import wait_until
-from harness.server import Server, tserve_binary
+from harness.server import Server
 
 
 def error(server: Server, body: bytes) -> dict[str, Any]:
@@ -17,19 +15,6 @@ def error(server: Server, body: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(answer.body)
     assert answer.status == found["code"] == 503
     return found
-
-
-def why(server: Server, *words: str) -> str:
-    own = {"TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{server.management_port}"}
-    answer = subprocess.run(
-        [tserve_binary(), "why", *words],
-        env={**os.environ, **own},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert answer.returncode == 0, answer
-    return answer.stdout
 
 
 def test_an_exception_is_told_where_that_is_wanted(start_server: ServerFactory) -> None:
@@ -63,20 +48,22 @@ def test_by_default_clients_learn_no_more_than_before(start_server: ServerFactor
 def test_why_remembers_exceptions_and_ends_of_processes(start_server: ServerFactory) -> None:
     trouble = {"name": "trouble", "settings": {"minWorkers": 1}}
     server = start_server("raises", trouble)
-    assert "raises 1.0: 1 of 1 workers ready, no failures" in why(server, "raises")
+    assert "raises 1.0: 1 of 1 workers ready, no failures" in server.run_client("why", "raises")
     for _ in range(3):
         error(server, b"seven")
     error(server, b"eight")
-    text = why(server, "raises")
+    text = server.run_client("why", "raises")
     assert "2 failures remembered, the latest last" in text
     assert ", 3 times in a row" in text
     assert text.index("no number: seven") < text.index("no number: eight")
     assert 'File "raises.py", line 6, in inner' in text
-    (version,) = json.loads(why(server, "raises", "--json"))
+    (version,) = json.loads(server.run_client("why", "raises", "--json"))
     assert [it["times"] for it in version["failures"]] == [1, 3]
     assert version["failures"][0]["status"] == 503
     server.predict_json("trouble", {"kind": "hard exit", "code": 3})
-    wait_until(lambda: "exit status 3" in why(server, "trouble"), 20, "the end is remembered")
+    wait_until(
+        lambda: "exit status 3" in server.run_client("why", "trouble"), 20, "the end is remembered"
+    )
     described = json.loads(server.manage("GET", "/models/raises?failures=true").body)
     assert described[0]["failures"] == version["failures"]
     assert "failures" not in server.describe("raises")
@@ -84,25 +71,14 @@ def test_why_remembers_exceptions_and_ends_of_processes(start_server: ServerFact
 
 def test_top_prints_one_table_for_scripts(start_server: ServerFactory) -> None:
     server = start_server("noop")
-    own = {
-        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{server.management_port}",
-        "TS_METRICS_ADDRESS": f"http://127.0.0.1:{server.metrics_port}",
-    }
     for words in (["top"], ["top", "--once", "--json"]):
-        answer = subprocess.run(
-            [tserve_binary(), *words],
-            env={**os.environ, **own},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert answer.returncode == 0, answer
+        shown = server.run_client(*words)
         if "--json" in words:
-            (row,) = json.loads(answer.stdout)
+            (row,) = json.loads(shown)
             assert (row["modelName"], row["pendingRequests"]) == ("noop", 0)
             assert row["workers"][0]["status"] == "READY"
         else:
-            lines = [line.split() for line in answer.stdout.splitlines()]
+            lines = [line.split() for line in shown.splitlines()]
             assert lines[0][:4] == ["MODEL", "VERSION", "WORKERS", "QUEUE"]
             assert lines[1][:4] == ["noop", "1.0", "1/1", "0"]
             assert lines[3][0] == "WORKER"

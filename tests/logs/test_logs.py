@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,6 @@ from harness.server import Server, tserve_binary
 
 def objects(server: Server, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.log_file(name).splitlines()]
-
-
-def tserve(server: Server, *words: str) -> str:
-    own = {"TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{server.management_port}"}
-    answer = subprocess.run(
-        [tserve_binary(), *words],
-        env={**os.environ, **own},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert answer.returncode == 0, answer
-    return answer.stdout
 
 
 def bytes_logged(server: Server) -> int:
@@ -81,12 +67,12 @@ def test_levels_change_while_the_server_runs(start_server: ServerFactory) -> Non
     listed = json.loads(server.manage("GET", "/loggers").body)["loggers"]
     levels = {it["name"]: it["level"] for it in listed}
     assert levels == {"ACCESS_LOG": "info", "MODEL_LOG": "info", "root": "info"}
-    assert "ACCESS_LOG is off" in tserve(server, "log-level", "ACCESS_LOG", "off")
+    assert "ACCESS_LOG is off" in server.run_client("log-level", "ACCESS_LOG", "off")
     server.predict("noop", b"unseen")
-    shown = tserve(server, "log-level").splitlines()
+    shown = server.run_client("log-level").splitlines()
     assert shown[0].split() == ["LOGGER", "LEVEL"]
     assert ["ACCESS_LOG", "off"] in [line.split() for line in shown]
-    tserve(server, "log-level", "ACCESS_LOG", "info")
+    server.run_client("log-level", "ACCESS_LOG", "info")
     server.get("/predictions/noop?seen")
     wait_until(lambda: "noop?seen" in server.log_file("access_log.log"), 10, "it is on again")
     assert server.log_file("access_log.log").count("/predictions/noop") == 1
@@ -95,7 +81,7 @@ def test_levels_change_while_the_server_runs(start_server: ServerFactory) -> Non
     wrong = server.manage("PUT", "/loggers?name=root&level=loud")
     assert (wrong.status, wrong.json()["type"]) == (400, "BadRequestException")  # type: ignore[index]
     assert server.manage("PUT", "/loggers?name=root").status == 400
-    lasting = json.loads(tserve(server, "log-level", "--json"))["loggers"]
+    lasting = json.loads(server.run_client("log-level", "--json"))["loggers"]
     assert {"name": "org.pytorch.serve", "level": "debug"} in lasting
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
@@ -14,24 +13,13 @@ from conftest import ServerFactory
 from harness.http2 import Http2
 from harness.processes import wait_until
 from harness.server import Server
-from harness.streams import parts
+from harness.streams import is_stuck, parts, told
 
 ARCHIVES = ["streamer", "counted"]
 PATH = "/predictions/streamer"
 EVENTS = {"accept": "text/event-stream"}
 PART = 64 * 1024
 CANCEL = 8
-
-
-def told(report: Path) -> str:
-    return report.read_text() if report.exists() else ""
-
-
-def is_stuck(report: Path) -> bool:
-    """Whether the handler has sent nothing for half a second."""
-    before = told(report)
-    time.sleep(0.5)
-    return bool(before) and told(report) == before
 
 
 def test_each_part_is_a_frame_under_the_head_of_the_first(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 from harness.processes import wait_until
 from harness.server import Server
-from harness.streams import Stream, parts
+from harness.streams import Stream, is_stuck, parts, told
 
 PATH = "/predictions/streamer"
 PART = 64 * 1024
@@ -19,17 +18,6 @@ def resident_bytes(pid: int) -> int:
     """Memory of a process that is its own."""
     pages = Path("/proc", str(pid), "statm").read_text().split()
     return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
-
-
-def told(report: Path) -> str:
-    return report.read_text() if report.exists() else ""
-
-
-def is_stuck(report: Path) -> bool:
-    """Whether the handler has sent nothing for half a second."""
-    before = told(report)
-    time.sleep(0.5)
-    return bool(before) and told(report) == before
 
 
 @pytest.fixture
