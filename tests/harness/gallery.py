@@ -189,8 +189,11 @@ class Gallery:
 
     def ask(self, name: str, case: Case) -> tuple[list[object], list[object]]:
         """What tserve and TorchServe answered to each step."""
-        with ThreadPoolExecutor(2) as pool:
+        pool = ThreadPoolExecutor(2)
+        try:
             ours, theirs = pool.map(lambda hall: hall.visit(name, case), self._halls)
+        finally:
+            pool.shutdown(wait=False)  # a test that took too long does not wait for its threads
         return ours, theirs
 
     def archive(self, name: str) -> Path:
@@ -233,6 +236,13 @@ class Hall:
         while not self._places.acquire(timeout=0.2):
             if self._gallery.is_closed:
                 raise InterruptedError("the tests are over")
+        try:
+            return self._load(name, case)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def _load(self, name: str, case: Case) -> Answer:
         archive = self._gallery.archive(name)
         shutil.copy(archive, self.server.store)
         # While TorchServe registers a model synchronously, a quarter of all requests wait for it.
@@ -257,7 +267,7 @@ class Hall:
 
     def visit(self, name: str, case: Case) -> list[object]:
         """Takes the steps and removes the model."""
-        answer = self._registered[name].result()
+        answer = self._registered[name].result(timeout=300)
         try:
             who = "tserve" if not self.server.is_foreign() else "TorchServe"
             expected = 202 if case.registered == 200 else case.registered
@@ -270,8 +280,10 @@ class Hall:
             self.cleaner.submit(self._remove, name)
 
     def _remove(self, name: str) -> None:
-        self.server.manage("DELETE", f"/models/{name}")
-        self._places.release()
+        try:
+            self.server.manage("DELETE", f"/models/{name}")
+        finally:
+            self._places.release()
 
 
 def pack(folder: Path, name: str, source: Path, case: Case) -> Path:
