@@ -67,19 +67,3 @@ def test_why_remembers_exceptions_and_ends_of_processes(start_server: ServerFact
     described = json.loads(server.manage("GET", "/models/raises?failures=true").body)
     assert described[0]["failures"] == version["failures"]
     assert "failures" not in server.describe("raises")
-
-
-def test_top_prints_one_table_for_scripts(start_server: ServerFactory) -> None:
-    server = start_server("noop")
-    for words in (["top"], ["top", "--once", "--json"]):
-        shown = server.run_client(*words)
-        if "--json" in words:
-            (row,) = json.loads(shown)
-            assert (row["modelName"], row["pendingRequests"]) == ("noop", 0)
-            assert row["workers"][0]["status"] == "READY"
-        else:
-            lines = [line.split() for line in shown.splitlines()]
-            assert lines[0][:4] == ["MODEL", "VERSION", "WORKERS", "QUEUE"]
-            assert lines[1][:4] == ["noop", "1.0", "1/1", "0"]
-            assert lines[3][0] == "WORKER"
-            assert lines[4][1:4] == ["noop", "1.0", "READY"]
