@@ -383,6 +383,8 @@ pub struct Config {
     pub system_metrics_cmd: Option<String>,
     /// Whether `/metrics` shows the metrics of tserve too.
     pub extended_metrics: bool,
+    /// Whether requests are counted and timed.
+    pub request_metrics: bool,
     /// Whether predictions are answered with a header that says where the time went.
     pub server_timing: bool,
     /// What `/ping` means.

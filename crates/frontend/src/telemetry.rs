@@ -38,8 +38,8 @@ pub use self::metrics::{
     Loss, Metrics, ModelFigures, ModelMetrics, Outcome, Page, WorkerFigures, run as run_metrics,
 };
 pub use self::model_log::{ModelLog, Stream};
-pub use self::spans::{Asked, RequestSpan, SpanLosses, Spans, SpansError, Trace};
-pub use self::stages::{Release, Stages};
+pub use self::spans::{Asked, RequestSpan, Sampled, SpanLosses, Spans, SpansError, Trace};
+pub use self::stages::{Release, Stages, nanos_between};
 pub use self::timing::ServerTiming;
 pub use self::writer::Guard;
 

@@ -126,6 +126,7 @@ impl Draft {
                 metric_time_interval: Duration::ZERO,
                 system_metrics_cmd: None,
                 extended_metrics: false,
+                request_metrics: true,
                 server_timing: false,
                 worker_threads: 0,
                 python: None,

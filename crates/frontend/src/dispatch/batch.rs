@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tserve_shm::wire::RequestView;
-use tserve_shm::{JobRef, Reply, ReplyItem};
+use tserve_shm::{JobRef, Reply, ReplyItem, ReplyTimes};
 
 use super::Job;
 use super::delivery::{Closing, Delivery};
@@ -87,11 +87,24 @@ impl Batch {
         ids.join(",")
     }
 
+    /// A reply to it that has just been read; `free_since` is when the worker was done with what it
+    /// ran before.
+    pub fn delivery(
+        &self,
+        limits: ReplyLimits,
+        worker: u64,
+        times: ReplyTimes,
+        free_since: Option<Instant>,
+    ) -> Delivery {
+        let closed = (&self.closing, self.jobs.len());
+        Delivery::now(limits, closed, worker, times, free_since)
+    }
+
     /// Where the time of each of its jobs went.
     pub fn stages(&self, delivery: &Delivery) -> impl Iterator<Item = Stages> {
         // One that comes back has been told of when it was new.
         let jobs = self.jobs.iter().filter(|job| !job.request.is_follow_up());
-        jobs.filter_map(|job| delivery.stages(&self.closing, job.arrived, self.jobs.len()))
+        jobs.filter_map(|job| delivery.stages(job.arrived))
     }
 
     /// Whether it holds no job.
@@ -119,13 +132,12 @@ impl Batch {
         // A slice keeps the whole frame alive, and a client that reads slowly must not keep what was
         // meant for its neighbours.
         let is_shared = reply.items.len() > 1;
-        let size = self.jobs.len();
         for item in reply.items {
             // A place outside the batch is a worker's mistake that concerns nobody else.
             let Some(job) = self.jobs.get_mut(item.index as usize) else {
                 continue;
             };
-            let stages = delivery.stages(&self.closing, job.arrived, size);
+            let stages = delivery.stages(job.arrived);
             let (head, body) = split_item(item, stages);
             match check_size(body.len(), limits.max_response_size) {
                 Ok(()) if is_shared || body.len() <= SMALL_PART => {
@@ -168,8 +180,7 @@ impl Batch {
     pub fn answer(self, reply: Reply, delivery: impl Into<Delivery>) -> Option<Round> {
         let delivery = delivery.into();
         let limits = delivery.limits;
-        let (closing, size) = (self.closing, self.jobs.len());
-        let stages = |job: &Job| delivery.stages(&closing, job.arrived, size);
+        let stages = |job: &Job| delivery.stages(job.arrived);
         if let Some(rules) = &self.rules {
             return Some(Round::of(self.jobs, reply, limits, rules, &stages));
         }

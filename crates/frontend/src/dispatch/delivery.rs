@@ -6,7 +6,7 @@ use tserve_shm::{ReplyTimes, monotonic_ns};
 
 use super::batch::ReplyLimits;
 use super::job::Job;
-use crate::telemetry::{Release, Stages};
+use crate::telemetry::{Release, Stages, nanos_between};
 
 /// How a batch came to be closed.
 #[derive(Debug, Clone, Copy)]
@@ -36,18 +36,23 @@ pub struct Delivery {
     timing: Option<Timing>,
 }
 
-/// When things happened to a batch that has been answered.
+/// What is known about the time of a batch that has been answered; the same for all of its jobs but
+/// for when they arrived.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
     worker: u64,
+    batch_size: u32,
+    closed: Instant,
     /// When the server had the reply.
     collected: Instant,
-    /// When the worker took the batch.
-    taken: Option<Instant>,
-    /// When the worker had answered what it ran before.
-    free_since: Option<Instant>,
-    handler: Duration,
-    steps: [Duration; 3],
+    /// How long before its closing it waited for a worker only; `None` when it never waited to be
+    /// filled.
+    ready_ns: Option<u64>,
+    /// How long it lay before a busy worker.
+    behind_another_ns: u64,
+    transport_ns: u64,
+    handler_ns: u64,
+    steps_ns: [u64; 3],
 }
 
 impl From<ReplyLimits> for Delivery {
@@ -60,31 +65,26 @@ impl From<ReplyLimits> for Delivery {
 }
 
 impl Delivery {
-    /// A reply that has just been read. What the worker says about its time is kept within what the
-    /// server has seen itself.
-    pub fn now(
+    /// The reply to a batch that has just been read. What the worker says about its time is kept
+    /// within what the server has seen itself.
+    pub(super) fn now(
         limits: ReplyLimits,
+        (closing, batch_size): (&Closing, usize),
         worker: u64,
         times: ReplyTimes,
         free_since: Option<Instant>,
     ) -> Self {
         let collected = Instant::now();
-        let taken = match times.taken_at_ns {
+        let taken_ago = match times.taken_at_ns {
             0 => None,
-            at => {
-                let ago = Duration::from_nanos(monotonic_ns().saturating_sub(at));
-                collected.checked_sub(ago)
-            }
+            at => Some(monotonic_ns().saturating_sub(at)),
         };
         Self {
             limits,
             timing: Some(Timing {
                 worker,
-                collected,
-                taken,
-                free_since,
-                handler: Duration::from_nanos(times.handler_ns),
-                steps: times.steps_ns.map(Duration::from_nanos),
+                batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
+                ..Timing::new(closing, collected, taken_ago, free_since, times)
             }),
         }
     }
@@ -105,41 +105,60 @@ impl Delivery {
     }
 
     /// Where the time of one job of the batch went.
-    pub(super) fn stages(
-        &self,
+    pub(super) fn stages(&self, arrived: Instant) -> Option<Stages> {
+        self.timing.as_ref().map(|timing| timing.stages(arrived))
+    }
+}
+
+impl Timing {
+    /// `free_since` is when the worker had answered what it ran before.
+    fn new(
         closing: &Closing,
-        arrived: Instant,
-        batch_size: usize,
-    ) -> Option<Stages> {
-        let timing = self.timing.as_ref()?;
-        let before = closing.at.saturating_duration_since(arrived);
-        let since = |moment: Option<Instant>, begin: Instant| {
-            moment.map_or(Duration::ZERO, |it| it.saturating_duration_since(begin))
-        };
-        let batch_wait = since(closing.ready, arrived).min(before);
-        let on_link = timing.collected.saturating_duration_since(closing.at);
-        let until_taken = since(timing.taken, closing.at).min(on_link);
+        collected: Instant,
+        taken_ago: Option<u64>,
+        free_since: Option<Instant>,
+        times: ReplyTimes,
+    ) -> Self {
+        let on_link = nanos_between(closing.at, collected);
+        let until_taken = taken_ago.map_or(0, |ago| on_link.saturating_sub(ago));
         // Prepared for a busy worker, it waited for it there.
-        let behind_another = since(timing.free_since, closing.at).min(until_taken);
-        let handler = timing.handler.min(on_link.saturating_sub(until_taken));
-        let mut left = handler;
-        let [preprocess, inference, postprocess] = timing.steps.map(|step| {
+        let free_after = free_since.map_or(0, |since| nanos_between(closing.at, since));
+        let behind_another_ns = free_after.min(until_taken);
+        let handler_ns = times.handler_ns.min(on_link - until_taken);
+        let mut left = handler_ns;
+        let steps_ns = times.steps_ns.map(|step| {
             let step = step.min(left);
             left -= step;
             step
         });
-        Some(Stages {
+        Self {
+            worker: 0,
+            batch_size: 0,
+            closed: closing.at,
+            collected,
+            ready_ns: closing.ready.map(|ready| nanos_between(ready, closing.at)),
+            behind_another_ns,
+            transport_ns: on_link - (behind_another_ns + handler_ns),
+            handler_ns,
+            steps_ns,
+        }
+    }
+
+    fn stages(&self, arrived: Instant) -> Stages {
+        let before = nanos_between(arrived, self.closed);
+        let batch_wait_ns = self
+            .ready_ns
+            .map_or(0, |ready| before.saturating_sub(ready));
+        Stages {
             admitted: arrived,
-            batch_wait,
-            queue: before.saturating_sub(batch_wait) + behind_another,
-            transport: on_link.saturating_sub(behind_another + handler),
-            handler,
-            preprocess,
-            inference,
-            postprocess,
-            batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
-            worker: timing.worker,
-        })
+            batch_wait_ns,
+            queue_ns: before - batch_wait_ns + self.behind_another_ns,
+            transport_ns: self.transport_ns,
+            handler_ns: self.handler_ns,
+            steps_ns: self.steps_ns,
+            batch_size: self.batch_size,
+            worker: self.worker,
+        }
     }
 }
 
@@ -147,48 +166,47 @@ impl Delivery {
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    const MS: u64 = 1_000_000;
 
-    fn timing(begin: Instant, taken: Option<u32>, free: Option<u32>, handler: u32) -> Delivery {
-        Delivery {
-            limits: ReplyLimits {
-                max_response_size: 1,
-                error_detail: false,
-            },
-            timing: Some(Timing {
-                worker: 9000,
-                collected: begin + 100 * MS,
-                taken: taken.map(|it| begin + it * MS),
-                free_since: free.map(|it| begin + it * MS),
-                handler: handler * MS,
-                steps: [MS, 2 * MS, 500 * MS],
-            }),
-        }
+    fn after(begin: Instant, millis: u64) -> Instant {
+        begin + Duration::from_millis(millis)
     }
 
-    fn closing(begin: Instant, at: u32, ready: Option<u32>) -> Closing {
-        Closing {
+    /// Collected 100 ms after `begin`.
+    fn timing(
+        begin: Instant,
+        (at, ready): (u64, Option<u64>),
+        taken: Option<u64>,
+        free: Option<u64>,
+        handler: u64,
+    ) -> Timing {
+        let closing = Closing {
             reason: Release::Full,
-            at: begin + at * MS,
-            ready: ready.map(|it| begin + it * MS),
-        }
+            at: after(begin, at),
+            ready: ready.map(|it| after(begin, it)),
+        };
+        let times = ReplyTimes {
+            taken_at_ns: 0,
+            handler_ns: handler * MS,
+            steps_ns: [MS, 2 * MS, 500 * MS],
+        };
+        let ago = taken.map(|it| 100_u64.saturating_sub(it) * MS);
+        let free = free.map(|it| after(begin, it));
+        Timing::new(&closing, after(begin, 100), ago, free, times)
     }
 
     #[test]
     fn the_stages_add_up_and_each_time_is_where_it_belongs() {
         let begin = Instant::now();
-        let delivery = timing(begin, Some(60), Some(50), 30);
-        let stages = delivery
-            .stages(&closing(begin, 40, Some(25)), begin, 3)
-            .unwrap();
-        assert_eq!(stages.batch_wait, 25 * MS);
-        assert_eq!(stages.queue, 15 * MS + 10 * MS, "for a worker, twice");
-        assert_eq!(stages.handler, 30 * MS);
-        assert_eq!(stages.transport, 20 * MS);
-        assert_eq!((stages.preprocess, stages.inference), (MS, 2 * MS));
-        assert_eq!(stages.postprocess, 27 * MS, "no more than there is");
-        assert_eq!(stages.total(), 100 * MS);
-        assert_eq!(stages.replied(), begin + 100 * MS);
+        let stages = timing(begin, (40, Some(25)), Some(60), Some(50), 30).stages(begin);
+        assert_eq!(stages.batch_wait_ns, 25 * MS);
+        assert_eq!(stages.queue_ns, (15 + 10) * MS, "for a worker, twice");
+        assert_eq!(stages.handler_ns, 30 * MS);
+        assert_eq!(stages.transport_ns, 20 * MS);
+        assert_eq!(stages.steps_ns[..2], [MS, 2 * MS]);
+        assert_eq!(stages.steps_ns[2], 27 * MS, "no more than there is");
+        assert_eq!(stages.total(), Duration::from_millis(100));
+        assert_eq!(stages.replied(), after(begin, 100));
     }
 
     #[test]
@@ -198,9 +216,9 @@ mod tests {
             for free in [None, Some(0), Some(70), Some(4_000_000)] {
                 for handler in [0, 40, 4_000_000] {
                     for ready in [None, Some(0), Some(30), Some(4_000_000)] {
-                        let delivery = timing(begin, taken, free, handler);
-                        let stages = delivery.stages(&closing(begin, 40, ready), begin, 1);
-                        assert_eq!(stages.unwrap().total(), 100 * MS);
+                        let timing = timing(begin, (40, ready), taken, free, handler);
+                        let total = timing.stages(begin).total();
+                        assert_eq!(total, Duration::from_millis(100));
                     }
                 }
             }

@@ -165,7 +165,8 @@ impl ReplySlot {
 impl Drop for ReplySlot {
     fn drop(&mut self) {
         // A stream that is left over ends itself.
-        if self.is_awaited(Instant::now())
+        if self.sender.is_some()
+            && self.is_awaited(Instant::now())
             && let Some(sender) = self.sender.take()
         {
             tracing::error!("a request was dropped without an answer; answering 500");

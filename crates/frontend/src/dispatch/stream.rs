@@ -25,10 +25,6 @@ const PART_COST: usize = 256;
 
 /// How an admitted request is answered.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is the large one; boxing it would cost each an allocation"
-)]
 pub enum Begun {
     /// At once.
     Whole(InferenceReply),

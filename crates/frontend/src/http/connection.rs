@@ -147,14 +147,14 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + Send> Connection<S> {
             }
             return self.fail(failure, &exchange, None).await;
         }
-        self.door
-            .identify(&mut exchange, &self.remote, &self.view(true));
+        let head = self.view(true);
+        self.door.identify(&mut exchange, &self.remote, &head);
         let length = match self.door.announced(&self.head) {
             Ok(length) => length,
             Err(Rejection::Size(Some(length))) => return self.reject_length(length).await,
             Err(rejection) => return self.reject(rejection).await,
         };
-        let admitted = authorization::check(&self.door.surface, &self.view(true));
+        let admitted = authorization::check(&self.door.surface, &head);
         let mut place = match admitted.and_then(|()| self.place(length)) {
             Ok(place) => place,
             Err(error) => {

@@ -228,7 +228,17 @@ impl Head {
 
     /// The head together with the bytes it was parsed from.
     pub(super) fn view<'a>(&'a self, bytes: &'a [u8]) -> HeadView<'a> {
-        HeadView { head: self, bytes }
+        // Checked once for all its pieces.
+        let text = if self.is_ascii {
+            str::from_utf8(&bytes[..self.len]).ok()
+        } else {
+            None
+        };
+        HeadView {
+            head: self,
+            bytes,
+            text,
+        }
     }
 }
 
@@ -237,6 +247,8 @@ impl Head {
 pub(super) struct HeadView<'a> {
     head: &'a Head,
     bytes: &'a [u8],
+    /// The same as text, where all of it is ASCII.
+    text: Option<&'a str>,
 }
 
 impl<'a> HeadView<'a> {
@@ -281,9 +293,16 @@ impl<'a> HeadView<'a> {
 
     /// The first header of this name, if it is text.
     pub(super) fn first(&self, wanted: &str) -> Option<&'a str> {
-        let mut headers = self.headers();
-        let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        std::str::from_utf8(value).ok()
+        let is_wanted = |name: Span| {
+            name.range().len() == wanted.len()
+                && self.bytes[name.range()].eq_ignore_ascii_case(wanted.as_bytes())
+        };
+        let mut headers = self.head.headers.iter();
+        let (_, value) = headers.find(|(name, _)| is_wanted(*name))?;
+        match self.text {
+            Some(text) => Some(&text[value.range()]),
+            None => str::from_utf8(&self.bytes[value.range()]).ok(),
+        }
     }
 
     /// Number of headers.
@@ -296,8 +315,20 @@ impl<'a> HeadView<'a> {
         self.head.is_ascii
     }
 
+    /// Names and values in order; a value that is not ASCII is `None`.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let view = *self;
+        self.head.headers.iter().map(move |&(name, value)| {
+            let is_text = view.text.is_some() || view.bytes[value.range()].is_ascii();
+            (view.text(name), is_text.then(|| view.text(value)))
+        })
+    }
+
     fn text(&self, span: Span) -> &'a str {
-        std::str::from_utf8(&self.bytes[span.range()]).unwrap_or_default()
+        match self.text {
+            Some(text) => &text[span.range()],
+            None => str::from_utf8(&self.bytes[span.range()]).unwrap_or_default(),
+        }
     }
 }
 

@@ -236,12 +236,8 @@ impl Spelled {
         // Room for url_path, explain and content-length.
         let mut headers = Vec::with_capacity(head.header_count() + 3);
         let mut decoded = self.decoded.iter();
-        for (name, value) in head.headers() {
-            let text = if value.is_ascii() {
-                std::str::from_utf8(value).unwrap_or_default()
-            } else {
-                decoded.next().map_or("", String::as_str)
-            };
+        for (name, text) in head.texts() {
+            let text = text.unwrap_or_else(|| decoded.next().map_or("", String::as_str));
             if !name.eq_ignore_ascii_case("transfer-encoding")
                 && !name.eq_ignore_ascii_case("expect")
             {

@@ -310,8 +310,9 @@ where
     S: AsyncRead + AsyncWrite + Reset + Unpin + Send,
 {
     let (again, from, stopping) = (Arc::clone(&door), Arc::clone(&remote), shutdown.clone());
-    if let Some(prelude) = connection::serve(stream, door, remote, shutdown).await {
-        // In a box, as it would make every connection larger otherwise.
+    // In boxes: the one is so large that every move on the way to its task costs, and the other would
+    // make it larger.
+    if let Some(prelude) = Box::pin(connection::serve(stream, door, remote, shutdown)).await {
         Box::pin(http2::serve(prelude, again, from, stopping)).await;
     }
 }

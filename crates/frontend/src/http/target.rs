@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 use crate::error::Error;
 
 /// A request target whose path has been decoded.
@@ -19,7 +21,7 @@ impl<'a> Target<'a> {
     /// # Errors
     /// [`Error::IllegalArgument`] for a broken percent escape in the path.
     pub(super) fn parse(raw: &'a str) -> Result<Self, Error> {
-        let path_end = raw.find(['?', '#']).unwrap_or(raw.len());
+        let path_end = memchr2(b'?', b'#', raw.as_bytes()).unwrap_or(raw.len());
         let query = if raw[path_end..].starts_with('?') {
             let start = path_end + 1;
             start

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::Services;
-use crate::telemetry::{Asked, RequestSpan, Trace};
+use crate::telemetry::{Asked, RequestSpan, Sampled, Trace};
 
 /// Longest id of a client's own.
 const LONGEST_ID: usize = 128;
@@ -15,9 +15,20 @@ pub struct Identity {
     made: [u8; Hyphenated::LENGTH],
     /// The client's own, where that counts.
     given: Option<Box<str>>,
-    span: Option<Box<RequestSpan>>,
-    /// The client's place in a trace, where its headers do not reach the handler as they are.
-    trace: Option<Box<Trace>>,
+    tracing: Tracing,
+}
+
+/// Its place in a trace.
+#[derive(Debug)]
+enum Tracing {
+    /// What its headers say, if anything, and they reach the handler as they are.
+    Unchanged,
+    /// The client's, whose headers do not reach the handler as they are.
+    Client(Trace),
+    /// The server's, of a span that is not made.
+    Unsampled(Trace),
+    /// The server's, of a span that is made.
+    Span(Box<RequestSpan>),
 }
 
 /// The request as far as its identity tells of it.
@@ -41,8 +52,7 @@ impl Identity {
         Self {
             made,
             given: None,
-            span: None,
-            trace: None,
+            tracing: Tracing::Unchanged,
         }
     }
 
@@ -60,7 +70,7 @@ impl Identity {
                 .map(Into::into);
         }
         if let Some(spans) = &services.telemetry.spans {
-            let span = spans.begin(&Asked {
+            let sampled = spans.begin(&Asked {
                 method: line.method,
                 uri: line.uri,
                 protocol: line.protocol,
@@ -69,17 +79,21 @@ impl Identity {
                 traceparent: header("traceparent"),
                 tracestate: header("tracestate"),
             });
-            self.span = Some(Box::new(span));
+            self.tracing = match sampled {
+                Sampled::Yes(span) => Tracing::Span(span),
+                Sampled::No(trace) => Tracing::Unsampled(trace),
+            };
         }
     }
 
     /// Keeps the client's place in a trace for the handler, which sees no headers of this protocol,
     /// unless it gets the span's.
     pub fn keep_trace<'a>(&mut self, header: impl Fn(&str) -> Option<&'a str>) {
-        if self.span.is_none()
+        if matches!(self.tracing, Tracing::Unchanged)
             && let Some(parent) = header("traceparent")
+            && let Some(trace) = Trace::read(parent, header("tracestate"))
         {
-            self.trace = Trace::read(parent, header("tracestate")).map(Box::new);
+            self.tracing = Tracing::Client(trace);
         }
     }
 
@@ -91,22 +105,30 @@ impl Identity {
         }
     }
 
-    /// The span, where spans are made.
+    /// The span, if one is made.
     pub fn span(&self) -> Option<&RequestSpan> {
-        self.span.as_deref()
+        match &self.tracing {
+            Tracing::Span(span) => Some(span),
+            _ => None,
+        }
     }
 
     /// The id of its trace; empty where no spans are made.
     pub fn trace_id(&self) -> &str {
-        self.span().map_or("", |span| span.trace().id())
+        match &self.tracing {
+            Tracing::Unchanged | Tracing::Client(_) => "",
+            Tracing::Unsampled(trace) => trace.id(),
+            Tracing::Span(span) => span.trace().id(),
+        }
     }
 
     /// Lets those who work for a request see its place in a trace: the server's where spans are made,
     /// instead of the client's.
     pub fn hand_on<'a>(&'a self, headers: &mut Vec<(&'a str, &'a str)>) {
-        let span = self.span().map(RequestSpan::trace);
-        let Some(trace) = span.or(self.trace.as_deref()) else {
-            return;
+        let trace = match &self.tracing {
+            Tracing::Unchanged => return,
+            Tracing::Client(trace) | Tracing::Unsampled(trace) => trace,
+            Tracing::Span(span) => span.trace(),
         };
         let is_own = |name: &str| {
             name.eq_ignore_ascii_case("traceparent") || name.eq_ignore_ascii_case("tracestate")

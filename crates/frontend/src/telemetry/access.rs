@@ -1,9 +1,11 @@
 //! `access_log.log`: one line per answered request.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+use memchr::memmem::Finder;
 
 use super::levels::Threshold;
 use super::sampling::Sampling;
@@ -12,6 +14,9 @@ use crate::config::LogForm;
 
 /// Name of the logger.
 pub(super) const LOGGER: &str = "ACCESS_LOG";
+
+/// What stands before the message of a line.
+static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" ACCESS_LOG - "));
 
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
@@ -101,18 +106,14 @@ impl AccessLog {
 }
 
 fn append_text(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
-    for part in [
-        line.remote,
-        " \"",
-        line.method,
-        " ",
-        line.uri,
-        " ",
-        line.protocol,
-        "\" ",
-    ] {
-        buffer.extend_from_slice(part.as_bytes());
-    }
+    buffer.extend_from_slice(line.remote.as_bytes());
+    buffer.extend_from_slice(b" \"");
+    buffer.extend_from_slice(line.method.as_bytes());
+    buffer.push(b' ');
+    buffer.extend_from_slice(line.uri.as_bytes());
+    buffer.push(b' ');
+    buffer.extend_from_slice(line.protocol.as_bytes());
+    buffer.extend_from_slice(b"\" ");
     let mut number = itoa::Buffer::new();
     buffer.extend_from_slice(number.format(line.status).as_bytes());
     buffer.push(b' ');
@@ -141,11 +142,9 @@ fn append_json(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
 
 /// Appends what the access log's own file holds of a line: only time and message.
 pub(super) fn append_short(chunk: &mut Vec<u8>, line: &[u8]) {
-    let mark = [" ", LOGGER, " - "].concat();
-    let message = line
-        .windows(mark.len())
-        .position(|window| window == mark.as_bytes())
-        .map_or(line, |at| &line[at + mark.len()..]);
+    let message = MARK
+        .find(line)
+        .map_or(line, |at| &line[at + MARK.needle().len()..]);
     chunk.extend_from_slice(&line[..super::timestamp::LENGTH.min(line.len())]);
     // Writing to memory cannot fail.
     chunk.write_all(b" - ").ok();

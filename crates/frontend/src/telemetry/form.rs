@@ -13,12 +13,15 @@ pub(super) fn start(line: &mut Vec<u8>, form: LogForm, level: &str, thread: &[&s
     match form {
         LogForm::Text => {
             timestamp::append(line);
-            for part in [" [", level, "] "].iter().chain(thread) {
+            line.extend_from_slice(b" [");
+            line.extend_from_slice(level.as_bytes());
+            line.extend_from_slice(b"] ");
+            for part in thread {
                 line.extend_from_slice(part.as_bytes());
             }
-            for part in [" ", logger, " - "] {
-                line.extend_from_slice(part.as_bytes());
-            }
+            line.push(b' ');
+            line.extend_from_slice(logger.as_bytes());
+            line.extend_from_slice(b" - ");
         }
         LogForm::Json => {
             line.extend_from_slice(b"{\"time\":\"");

@@ -40,6 +40,8 @@ const UNSET: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Metrics {
     mode: MetricsMode,
+    /// Whether requests are counted.
+    counts_requests: bool,
     host: String,
     started: Instant,
     families: Mutex<Families>,
@@ -76,6 +78,7 @@ impl Metrics {
         };
         let metrics = Self {
             mode: config.metrics_mode,
+            counts_requests: config.request_metrics,
             families: Mutex::new(Families::new(definitions, config.model_metrics_auto_detect)),
             logs: logs.filter(|_| config.metrics_mode != MetricsMode::Prometheus),
             ..Self::disabled()
@@ -88,6 +91,7 @@ impl Metrics {
         let host = hostname::get().unwrap_or_default();
         Self {
             mode: MetricsMode::Prometheus,
+            counts_requests: true,
             host: host.to_string_lossy().into_owned(),
             started: Instant::now(),
             families: Mutex::default(),
@@ -122,14 +126,16 @@ impl Metrics {
         {
             models.remove(unused);
         }
-        let model = Arc::new(ModelMetrics::new(name, version));
+        let model = Arc::new(ModelMetrics::new(name, version, self.counts_requests));
         models.push(Arc::clone(&model));
         model
     }
 
     /// Counts an answer over REST.
     pub fn count_response(&self, status: u16) {
-        self.responses[class(status)].add(1);
+        if self.counts_requests {
+            self.responses[class(status)].add(1);
+        }
     }
 
     /// A worker has answered a batch: what the original takes its gauges from. `ids` are asked for
@@ -140,14 +146,14 @@ impl Metrics {
         stages: &super::Stages,
         ids: impl FnOnce() -> String,
     ) {
-        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(UNSET - 1);
-        let waited = stages.batch_wait + stages.queue;
-        self.queue_time.store(millis(waited), Ordering::Relaxed);
+        const MILLI: u64 = 1_000_000;
+        self.queue_time
+            .store(stages.waited_ns() / MILLI, Ordering::Relaxed);
         self.worker_thread_time
-            .store(millis(stages.transport), Ordering::Relaxed);
-        model.note_prediction(stages.handler);
+            .store(stages.transport_ns / MILLI, Ordering::Relaxed);
+        model.note_prediction(stages.handler_ns);
         if self.logs.is_some() {
-            self.log_prediction(model, stages.handler, ids);
+            self.log_prediction(model, stages, ids);
         }
     }
 

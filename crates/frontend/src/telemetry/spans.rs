@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use thiserror::Error;
 
 pub use self::gate::SpanLosses;
-pub use self::request::{Asked, RequestSpan};
+pub use self::request::{Asked, RequestSpan, Sampled};
 pub use self::trace::Trace;
 
 use self::gate::Gate;

@@ -41,25 +41,21 @@ impl Release {
 
 /// Where the time of a request went that a worker has answered, from its admission until the server
 /// had the worker's reply. The four stages add up to that time; what the adapter needs before and
-/// after is known to the adapter.
+/// after is known to the adapter. In nanoseconds, because one is made for each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stages {
     /// When the request had been read and was admitted to the queue.
     pub admitted: Instant,
     /// Waiting for other requests to fill the batch.
-    pub batch_wait: Duration,
+    pub batch_wait_ns: u64,
     /// Waiting for a worker.
-    pub queue: Duration,
+    pub queue_ns: u64,
     /// On the way to the worker and back: wake-ups, copies, decoding, encoding.
-    pub transport: Duration,
+    pub transport_ns: u64,
     /// In the handler. For a reply in parts, until its first part.
-    pub handler: Duration,
-    /// Part of `handler`; zero for handlers that have no such step.
-    pub preprocess: Duration,
-    /// Part of `handler`; zero for handlers that have no such step.
-    pub inference: Duration,
-    /// Part of `handler`; zero for handlers that have no such step.
-    pub postprocess: Duration,
+    pub handler_ns: u64,
+    /// What of `handler_ns` are preprocess, inference, postprocess; 0 for handlers without such steps.
+    pub steps_ns: [u64; 3],
     /// Requests in its batch.
     pub batch_size: u32,
     /// Id of the worker.
@@ -67,13 +63,31 @@ pub struct Stages {
 }
 
 impl Stages {
+    /// Names of `steps_ns`.
+    pub const STEPS: [&str; 3] = ["preprocess", "inference", "postprocess"];
+
+    /// Waiting, for whatever.
+    pub fn waited_ns(&self) -> u64 {
+        self.batch_wait_ns + self.queue_ns
+    }
+
     /// The sum of the stages.
     pub fn total(&self) -> Duration {
-        self.batch_wait + self.queue + self.transport + self.handler
+        Duration::from_nanos(self.waited_ns() + self.transport_ns + self.handler_ns)
     }
 
     /// When the server had the worker's reply.
     pub fn replied(&self) -> Instant {
         self.admitted + self.total()
     }
+}
+
+/// Nanoseconds from one moment to another; 0 if they are the other way round.
+pub fn nanos_between(earlier: Instant, later: Instant) -> u64 {
+    nanos(later.saturating_duration_since(earlier))
+}
+
+/// A duration in nanoseconds, up to 584 years.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -17,10 +17,10 @@ use super::{access, form};
 use crate::config::LogForm;
 
 /// Lines taken from a queue at a time.
-const LINES_AT_ONCE: usize = 4096;
+const LINES_AT_ONCE: usize = 8192;
 
 /// Pause after writing, so that a busy server's lines are written many at a time.
-const GATHERING: Duration = Duration::from_millis(5);
+const GATHERING: Duration = Duration::from_millis(25);
 
 /// Longest sleep of an idle writer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ const PORTIONS: usize = 8;
 
 /// Bytes that wait beside them for a reader that has fallen behind, before lines are lost.
 const MOST_HELD: usize = 32 << 20;
+
+/// Added to the niceness of the threads that write: on a busy machine requests come first.
+const NICENESS: i32 = 10;
 
 /// Longest wait for the last lines when the server ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -137,6 +140,7 @@ pub(super) fn spawn(
     thread::Builder::new()
         .name("log-writer".to_owned())
         .spawn(move || {
+            give_way();
             writer.run(&bell, &is_closing);
             console.recv_timeout(FAREWELL).ok();
             drop(hold);
@@ -326,6 +330,12 @@ impl Writer {
     }
 }
 
+/// Lets other threads go before the calling one. Linux keeps the niceness per thread.
+fn give_way() {
+    // Logs are written all the same where that is not allowed.
+    rustix::process::nice(NICENESS).ok();
+}
+
 fn write(sink: &mut Sink, chunk: &[u8], losses: &Losses) {
     if !sink.write(chunk) {
         losses.add(Place::File, count_lines(chunk));
@@ -363,6 +373,7 @@ fn start_console(
     thread::Builder::new()
         .name("log-console".to_owned())
         .spawn(move || {
+            give_way();
             for portion in waiting {
                 if output
                     .write_all(&portion)

@@ -127,14 +127,16 @@ impl Life {
     /// Hands one reply to those who wait for it. Returns whether its batch is finished.
     fn deliver(&mut self, completion: Completion, limits: ReplyLimits) -> Result<bool, String> {
         if let Some(open) = &mut self.side_by_side {
-            let times = completion.reply.times;
-            let delivery = Delivery::now(limits, self.worker, times, None);
+            let (worker, context) = (self.worker, &self.context);
             return open.deliver(
                 completion,
                 &self.completions,
                 &self.in_flight,
-                delivery,
-                |reply, batch| count(&self.context, reply, batch, &delivery),
+                |reply, batch| {
+                    let delivery = batch.delivery(limits, worker, reply.times, None);
+                    count(context, reply, batch, &delivery);
+                    delivery
+                },
             );
         }
         let Some(mut batch) = self.current.take().or_else(|| self.in_flight.take()) else {
@@ -145,7 +147,7 @@ impl Life {
             return Err("an answer out of order".to_owned());
         }
         let times = completion.reply.times;
-        let delivery = Delivery::now(limits, self.worker, times, self.free_since);
+        let delivery = batch.delivery(limits, self.worker, times, self.free_since);
         count(&self.context, &completion.reply, &batch, &delivery);
         if completion.reply.is_last {
             if let Some(round) = batch.answer(completion.reply, delivery) {
@@ -211,14 +213,17 @@ fn count(context: &ModelContext, reply: &Reply, batch: &Batch, delivery: &Delive
         context.failures.add_reply(delivery.worker(), reply);
     }
     let metrics = &context.metrics;
+    if !metrics.counts_requests() {
+        return;
+    }
     let bytes = reply.items.iter().map(|item| item.body.len() as u64);
     metrics.sent(bytes.sum());
     if !reply.is_last {
         return;
     }
-    metrics.batch_done(batch.release(), batch.len(), batch.stages(delivery));
+    let stages = metrics.batch_done(batch.release(), batch.len(), batch.stages(delivery));
     if reply.code == 200
-        && let Some(stages) = batch.stages(delivery).next()
+        && let Some(stages) = stages
     {
         let all = &context.telemetry.metrics;
         all.note_batch(metrics, &stages, || batch.request_ids());

@@ -68,7 +68,8 @@ impl SideBySide {
         self.open.is_empty()
     }
 
-    /// Hands one reply to those who wait for it. Returns whether its batch is finished.
+    /// Hands one reply to those who wait for it. Returns whether its batch is finished. `note` is told
+    /// which batch it answers.
     ///
     /// # Errors
     /// What the worker did that it must not.
@@ -77,8 +78,7 @@ impl SideBySide {
         completion: Completion,
         completions: &Completions,
         in_flight: &InFlight,
-        delivery: Delivery,
-        count: impl FnOnce(&Reply, &Batch),
+        note: impl FnOnce(&Reply, &Batch) -> Delivery,
     ) -> Result<bool, String> {
         self.take_in(in_flight);
         let id = completion.batch_id;
@@ -87,7 +87,7 @@ impl SideBySide {
             let Some(open) = self.open.remove(&id) else {
                 return Err("an answer to a batch that was not given".to_owned());
             };
-            count(&completion.reply, &open.batch);
+            let delivery = note(&completion.reply, &open.batch);
             let _ = open.batch.answer(completion.reply, delivery);
             in_flight.finish();
             return Ok(true);
@@ -98,7 +98,7 @@ impl SideBySide {
         open.heard = self.heard;
         let bytes: usize = completion.reply.items.iter().map(|it| it.body.len()).sum();
         let is_full = open.batch.lacks_room().is_some();
-        count(&completion.reply, &open.batch);
+        let delivery = note(&completion.reply, &open.batch);
         open.batch.pass_on(completion.reply, delivery);
         open.excess = if is_full {
             open.excess + bytes as u64

@@ -65,6 +65,16 @@ pub(super) const LOGS_AND_METRICS: Group = Group {
         )
         .env("TS_EXTENDED_METRICS"),
         Key::new(
+            "request_metrics",
+            form::BOOLEAN,
+            Some("true"),
+            "Whether requests are counted and timed; without it the metrics pages hold only what \
+             handlers, workers and the machine are measured by. `make bench-observed` shows what it \
+             costs. Not known to TorchServe.",
+            |draft, text| boolean(text).map(|it| draft.config.request_metrics = it),
+        )
+        .env("TS_REQUEST_METRICS"),
+        Key::new(
             "server_timing",
             form::BOOLEAN,
             Some("false"),

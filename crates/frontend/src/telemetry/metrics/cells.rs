@@ -59,6 +59,31 @@ pub(super) const SECONDS: [f64; NANOS.len()] = {
     seconds
 };
 
+/// The bucket of a duration. Bounds that are at most 2.5 times apart leave at most two within an
+/// octave, so that the octave finds it in three steps instead of a search.
+fn place_of(nanos: u64) -> usize {
+    /// For each octave, the bounds that are below all of it.
+    const BELOW: [u8; 64] = {
+        let mut below = [0; 64];
+        let mut octave = 0;
+        while octave < 64 {
+            while (below[octave] as usize) < NANOS.len()
+                && NANOS[below[octave] as usize] < 1 << octave
+            {
+                below[octave] += 1;
+            }
+            octave += 1;
+        }
+        below
+    };
+    let octave = nanos.checked_ilog2().unwrap_or(0);
+    let mut place = usize::from(BELOW[octave as usize]);
+    while place < NANOS.len() && NANOS[place] < nanos {
+        place += 1;
+    }
+    place
+}
+
 /// How many durations there were of each size, and their sum.
 #[derive(Debug, Default)]
 pub(super) struct Durations {
@@ -68,9 +93,8 @@ pub(super) struct Durations {
 
 impl Durations {
     /// Counts `times` durations of the same length.
-    pub(super) fn observe(&self, duration: Duration, times: u64) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let place = NANOS.partition_point(|bound| *bound < nanos);
+    pub(super) fn observe(&self, nanos: u64, times: u64) {
+        let place = place_of(nanos);
         self.counts[place].fetch_add(times, Ordering::Relaxed);
         let sum = nanos.saturating_mul(times);
         self.sum_nanos.fetch_add(sum, Ordering::Relaxed);
@@ -99,7 +123,12 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Counts a batch.
     pub(super) fn observe(&self, size: u64) {
-        let place = SIZES.partition_point(|bound| *bound < size as f64);
+        let place = match size {
+            0 | 1 => 0,
+            2..=1024 => (size - 1).ilog2() as usize + 1,
+            1025..=4096 => SIZES.len() - 1,
+            _ => SIZES.len(),
+        };
         self.counts[place].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(size, Ordering::Relaxed);
     }
@@ -118,12 +147,22 @@ mod tests {
     #[test]
     fn a_duration_is_counted_in_the_bucket_that_it_fits() {
         let durations = Durations::default();
-        durations.observe(Duration::from_micros(50), 2);
-        durations.observe(Duration::from_micros(51), 1);
-        durations.observe(Duration::from_secs(1000), 1);
+        durations.observe(50_000, 2);
+        durations.observe(51_000, 1);
+        durations.observe(1_000_000_000_000, 1);
         let (counts, sum) = durations.read();
         assert_eq!((counts[0], counts[1], counts[SECONDS.len()]), (2, 1, 1));
         assert!((sum - 1_000.000_151).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn the_octave_leads_to_the_bucket_that_a_search_finds() {
+        let bounds = NANOS.into_iter().flat_map(|it| [it - 1, it, it + 1]);
+        let octaves = (0..64).flat_map(|it| [(1 << it) - 1, 1 << it, (1 << it) + 1]);
+        for nanos in bounds.chain(octaves).chain([u64::MAX]) {
+            let found = NANOS.partition_point(|bound| *bound < nanos);
+            assert_eq!(place_of(nanos), found, "{nanos}");
+        }
     }
 
     #[test]
@@ -134,6 +173,12 @@ mod tests {
         }
         let (counts, sum) = sizes.read();
         assert_eq!((counts[0], counts[2], counts[SIZES.len()]), (1, 2, 1));
+        for size in 0..5000 {
+            let one = Sizes::default();
+            one.observe(size);
+            let place = SIZES.partition_point(|bound| *bound < size as f64);
+            assert_eq!(one.read().0[place], 1, "{size}");
+        }
         assert!((sum - 5008.0).abs() < 1e-9);
     }
 }

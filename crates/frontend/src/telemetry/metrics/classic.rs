@@ -9,7 +9,6 @@
 )]
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::definitions::Definition;
 use super::families::Refusal;
@@ -18,7 +17,7 @@ use super::model::ModelMetrics;
 use super::text::{Page, number};
 use super::{Metrics, UNSET, lock};
 use crate::config::MetricsMode;
-use crate::telemetry::{Queue, timestamp};
+use crate::telemetry::{Queue, Stages, nanos_between, timestamp};
 
 /// Shown in mode `legacy`.
 const LEGACY: [&str; 3] = [
@@ -115,22 +114,27 @@ impl Metrics {
     pub(super) fn log_prediction(
         &self,
         model: &ModelMetrics,
-        took: Duration,
+        stages: &Stages,
         ids: impl FnOnce() -> String,
     ) {
         let Some([_, log]) = &self.logs else { return };
         // Never 0, which means that there was none.
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(UNSET) + 1;
+        let now = nanos_between(self.started, stages.replied()) / 1_000_000 + 1;
         let last = model.prediction_logged_at.load(Ordering::Relaxed);
         if last != 0 && now < last + PREDICTION_PAUSE {
             return;
         }
         model.prediction_logged_at.store(now, Ordering::Relaxed);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(UNSET);
         let mut families = lock(&self.families);
         if let Some(family) = families.model("PredictionTime") {
             let labels = [&*model.name, "Model", &*self.host];
-            log_values(log, &family.definition, &labels, millis(nanos), &ids());
+            log_values(
+                log,
+                &family.definition,
+                &labels,
+                millis(stages.handler_ns),
+                &ids(),
+            );
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::stages::{Release, Stages};
+use super::super::stages::{Release, Stages, nanos};
 use super::cells::{Count, Durations, Sizes};
 
 /// How the wait for an answer ended.
@@ -81,6 +81,7 @@ pub(super) struct Classic {
 pub struct ModelMetrics {
     pub(super) name: Arc<str>,
     pub(super) version: String,
+    counts_requests: bool,
     /// For requests that name no version, and those that do.
     pub(super) classic: [Classic; 2],
     pub(super) outcomes: [Count; 5],
@@ -107,10 +108,11 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
-    pub(super) fn new(name: &str, version: &str) -> Self {
+    pub(super) fn new(name: &str, version: &str, counts_requests: bool) -> Self {
         Self {
             name: name.into(),
             version: version.to_owned(),
+            counts_requests,
             classic: Default::default(),
             outcomes: Default::default(),
             admitted: Count::default(),
@@ -132,19 +134,33 @@ impl ModelMetrics {
         }
     }
 
+    /// Whether requests are counted at all; else only what befalls workers is.
+    pub fn counts_requests(&self) -> bool {
+        self.counts_requests
+    }
+
     /// A client has asked for a prediction, whatever becomes of it.
     pub fn requested(&self, names_version: bool) {
+        if !self.counts_requests {
+            return;
+        }
         self.classic[usize::from(names_version)].requests.add(1);
     }
 
     /// A request was admitted to the queue.
     pub fn admitted(&self, bytes: u64) {
+        if !self.counts_requests {
+            return;
+        }
         self.admitted.add(1);
         self.request_bytes.add(bytes);
     }
 
     /// A request that was not admitted, or whose wait is over.
     pub fn ended(&self, outcome: Outcome) {
+        if !self.counts_requests {
+            return;
+        }
         self.outcomes[outcome as usize].add(1);
         if outcome != Outcome::Rejected {
             self.over.add(1);
@@ -153,50 +169,54 @@ impl ModelMetrics {
 
     /// A request that was admitted found no place in the queue.
     pub fn refused(&self) {
+        if !self.counts_requests {
+            return;
+        }
         self.over.add(1);
         self.outcomes[Outcome::Rejected as usize].add(1);
     }
 
     /// A client has its answer, or the first part of it, after `total` since its admission.
     pub fn answered(&self, stages: Option<&Stages>, total: Duration, names_version: bool) {
+        if !self.counts_requests {
+            return;
+        }
+        let total = nanos(total);
         self.total.observe(total, 1);
         if let Some(stages) = stages {
-            let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
             let classic = &self.classic[usize::from(names_version)];
-            classic.latency_nanos.add(nanos(total));
-            classic
-                .queue_nanos
-                .add(nanos(stages.batch_wait + stages.queue));
+            classic.latency_nanos.add(total);
+            classic.queue_nanos.add(stages.waited_ns());
         }
     }
 
-    /// A worker has answered a batch.
+    /// A worker has answered a batch. Returns where the time of its last request went.
     pub fn batch_done(
         &self,
         release: Release,
         size: usize,
         stages: impl IntoIterator<Item = Stages>,
-    ) {
+    ) -> Option<Stages> {
         self.batch_sizes.observe(size as u64);
         self.releases[release as usize].add(1);
         let mut any = None;
         for stages in stages {
-            self.batch_wait.observe(stages.batch_wait, 1);
-            self.queue.observe(stages.queue, 1);
+            self.batch_wait.observe(stages.batch_wait_ns, 1);
+            self.queue.observe(stages.queue_ns, 1);
             any = Some(stages);
         }
         // The same for all requests of a batch.
         if let Some(stages) = any {
             let size = size as u64;
-            self.transport.observe(stages.transport, size);
-            self.handler.observe(stages.handler, size);
-            let steps = [stages.preprocess, stages.inference, stages.postprocess];
-            if steps.iter().any(|step| !step.is_zero()) {
-                for (cell, step) in self.steps.iter().zip(steps) {
+            self.transport.observe(stages.transport_ns, size);
+            self.handler.observe(stages.handler_ns, size);
+            if stages.steps_ns != [0; 3] {
+                for (cell, step) in self.steps.iter().zip(stages.steps_ns) {
                     cell.observe(step, size);
                 }
             }
         }
+        any
     }
 
     /// Bytes of answers have come from a worker.
@@ -216,9 +236,8 @@ impl ModelMetrics {
         self.admitted.get().saturating_sub(over)
     }
 
-    pub(super) fn note_prediction(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX - 1);
-        self.prediction_nanos.store(nanos, Ordering::Relaxed);
+    pub(super) fn note_prediction(&self, took_ns: u64) {
+        self.prediction_nanos.store(took_ns, Ordering::Relaxed);
     }
 }
 
@@ -241,7 +260,7 @@ mod tests {
 
     #[test]
     fn only_admitted_requests_are_in_flight() {
-        let metrics = ModelMetrics::new("m", "1");
+        let metrics = ModelMetrics::new("m", "1", true);
         metrics.ended(Outcome::Rejected);
         metrics.admitted(10);
         metrics.admitted(10);

@@ -23,13 +23,11 @@ fn serve(metrics: &Metrics) {
     let model = metrics.model("m", "1.0");
     let stages = Stages {
         admitted: Instant::now(),
-        batch_wait: Duration::ZERO,
-        queue: Duration::from_millis(2),
-        transport: Duration::from_millis(1),
-        handler: Duration::from_millis(7),
-        preprocess: Duration::ZERO,
-        inference: Duration::ZERO,
-        postprocess: Duration::ZERO,
+        batch_wait_ns: 0,
+        queue_ns: 2_000_000,
+        transport_ns: 1_000_000,
+        handler_ns: 7_000_000,
+        steps_ns: [0; 3],
         batch_size: 1,
         worker: 9000,
     };

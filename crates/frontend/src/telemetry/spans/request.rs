@@ -1,7 +1,7 @@
 //! The span of one request, and those of its stages.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
@@ -45,28 +45,36 @@ pub struct RequestSpan {
     answer: OnceLock<(u16, Option<Stages>)>,
 }
 
+/// What becomes of a request's span.
+#[derive(Debug)]
+pub enum Sampled {
+    /// It is made.
+    Yes(Box<RequestSpan>),
+    /// It is not, but whoever works for the request learns its place in the trace all the same.
+    No(Trace),
+}
+
 impl Spans {
-    /// Begins the span of a request. Headers of context that are not as the W3C has them count as
-    /// none, and a new trace begins.
-    pub fn begin(&self, asked: &Asked<'_>) -> RequestSpan {
+    /// Begins the span of a request, unless the sampler leaves it out. Headers of context that are
+    /// not as the W3C has them count as none, and a new trace begins.
+    pub fn begin(&self, asked: &Asked<'_>) -> Sampled {
         let context = trace::context(asked.traceparent, asked.tracestate);
         let is_grpc = asked.method == "gRPC";
-        let began = (SystemTime::now(), Instant::now());
-        let builder = SpanBuilder::from_name("request")
-            .with_kind(SpanKind::Server)
-            .with_start_time(began.0);
+        let builder = SpanBuilder::from_name("request").with_kind(SpanKind::Server);
         let mut span = self.tracer.build_with_context(builder, &context);
-        if span.is_recording() {
-            describe(&mut span, asked, is_grpc);
+        let trace = Trace::of(span.span_context());
+        if !span.is_recording() {
+            return Sampled::No(trace);
         }
-        RequestSpan {
-            trace: Trace::of(span.span_context()),
+        describe(&mut span, asked, is_grpc);
+        Sampled::Yes(Box::new(RequestSpan {
+            trace,
             span,
             is_grpc,
             tracer: self.tracer.clone(),
-            began,
+            began: (SystemTime::now(), Instant::now()),
             answer: OnceLock::new(),
-        }
+        }))
     }
 }
 
@@ -118,8 +126,8 @@ impl RequestSpan {
     /// between the ways there and back is not known; the handler is put in the middle.
     fn add_stages(&self, stages: &Stages) {
         let whole = self.span.span_context().clone();
-        let closed = stages.admitted + stages.batch_wait;
-        let given = closed + stages.queue;
+        let closed = stages.admitted + Duration::from_nanos(stages.batch_wait_ns);
+        let given = closed + Duration::from_nanos(stages.queue_ns);
         let replied = stages.replied();
         self.add("receive", &whole, self.began.1, stages.admitted);
         self.add("batch_wait", &whole, stages.admitted, closed);
@@ -130,20 +138,18 @@ impl RequestSpan {
             KeyValue::new("tserve.worker", stages.worker.to_string()),
             KeyValue::new("tserve.batch_size", i64::from(stages.batch_size)),
         ]);
-        let called = given + stages.transport / 2;
+        let called = given + Duration::from_nanos(stages.transport_ns / 2);
         let mut handler = self.begin("handler", worker.span_context(), called);
         let mut at = called;
-        for (name, time) in [
-            ("preprocess", stages.preprocess),
-            ("inference", stages.inference),
-            ("postprocess", stages.postprocess),
-        ] {
-            if !time.is_zero() {
-                self.add(name, handler.span_context(), at, at + time);
-                at += time;
+        for (name, step) in Stages::STEPS.into_iter().zip(stages.steps_ns) {
+            if step > 0 {
+                let end = at + Duration::from_nanos(step);
+                self.add(name, handler.span_context(), at, end);
+                at = end;
             }
         }
-        handler.end_with_timestamp(self.time_of(called + stages.handler));
+        let returned = called + Duration::from_nanos(stages.handler_ns);
+        handler.end_with_timestamp(self.time_of(returned));
         worker.end_with_timestamp(self.time_of(replied));
     }
 
@@ -165,9 +171,6 @@ impl RequestSpan {
 
 impl Drop for RequestSpan {
     fn drop(&mut self) {
-        if !self.span.is_recording() {
-            return;
-        }
         match self.answer.get() {
             Some((status, stages)) => {
                 if let Some(stages) = stages {

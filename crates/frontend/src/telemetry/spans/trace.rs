@@ -1,7 +1,5 @@
 //! Places in traces, as the W3C writes them.
 
-use std::fmt::Write as _;
-
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
@@ -10,10 +8,13 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 /// Longest `tracestate` that is handed on, as the W3C asks for at least.
 const LONGEST_STATE: usize = 512;
 
+/// `00-<32 digits>-<16 digits>-<2 digits>`
+const PARENT_LENGTH: usize = 55;
+
 /// A place in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    parent: String,
+    parent: [u8; PARENT_LENGTH],
     state: String,
 }
 
@@ -27,14 +28,10 @@ impl Trace {
     }
 
     pub(super) fn of(context: &SpanContext) -> Self {
-        let mut parent = String::with_capacity(55);
-        let _ = write!(
-            parent,
-            "00-{}-{}-{:02x}",
-            context.trace_id(),
-            context.span_id(),
-            context.trace_flags().to_u8()
-        );
+        let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut parent[3..35], &context.trace_id().to_bytes());
+        write_hex(&mut parent[36..52], &context.span_id().to_bytes());
+        write_hex(&mut parent[53..], &[context.trace_flags().to_u8()]);
         Self {
             parent,
             state: context.trace_state().header(),
@@ -43,7 +40,7 @@ impl Trace {
 
     /// `00-<trace>-<span>-<flags>`, for whoever works for this request.
     pub fn parent(&self) -> &str {
-        &self.parent
+        str::from_utf8(&self.parent).unwrap_or_default()
     }
 
     /// The client's `tracestate`; empty if it has none.
@@ -53,7 +50,15 @@ impl Trace {
 
     /// The id of the trace, 32 hexadecimal digits.
     pub fn id(&self) -> &str {
-        self.parent.get(3..35).unwrap_or_default()
+        self.parent().get(3..35).unwrap_or_default()
+    }
+}
+
+/// Two digits for each byte.
+fn write_hex(digits: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 15].map(|it| DIGITS[usize::from(it)]);
     }
 }
 
