@@ -176,6 +176,10 @@ bench-idle: bench-build ## Memory and readiness of an idle server, and with 50 m
 bench-scaling: bench-build ## Throughput with 1, 2, 4, 8 workers of a sleeping handler
 	$(BENCH) scaling $(BENCH_OPTIONS)
 
+.PHONY: bench-observed
+bench-observed: bench-build ## The no-op with all metrics, logs, timing and traces on, and with all off
+	$(BENCH) observed $(BENCH_OPTIONS)
+
 .PHONY: bench-locust
 bench-locust: bench-build bench-peers ## benches/locustfile.py against a server of its own, half a minute
 	$(BENCH) locust $(BENCH_OPTIONS)

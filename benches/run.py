@@ -4,6 +4,7 @@
     python benches/run.py open                # 70 % of the own capacity, five minutes, open loop
     python benches/run.py idle                # memory and readiness without load
     python benches/run.py scaling             # 1, 2, 4, 8 workers of a sleeping handler
+    python benches/run.py observed            # metrics, logs, timing, traces: all on, all off
     python benches/run.py locust              # benches/locustfile.py against tserve
     python benches/run.py report              # the table and the picture once more
 
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from measure import compare, idle, install, locust, open_loop, report, scaling
+from measure import compare, idle, install, locust, observed, open_loop, report, scaling
 from measure.load import Failed
 from measure.peers import Compatible, Floor, Mosec, Peer, TorchServe, Triton
 from measure.results import FLOOR, OURS, Results
@@ -126,6 +128,19 @@ def run_scaling(options: argparse.Namespace, prepared: Prepared, results: Result
         results.save(options.out)
 
 
+def run_observed(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
+    plan = observed.ObservedPlan(
+        visits=options.visits,
+        turns=options.turns,
+        seconds=options.seconds,
+        warm_up=options.warm_up,
+        traced=options.traced,
+        loadgen=options.loadgen,
+    )
+    command = shlex.join(ours(options, results).command)
+    results.data["observed"] = observed.run(command, plan, prepared)
+
+
 def run_locust(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
     python = install.python_of(options.environments, "tools")
     server = ours(options, results)
@@ -137,6 +152,7 @@ COMMANDS = {
     "open": run_open,
     "idle": run_idle,
     "scaling": run_scaling,
+    "observed": run_observed,
     "locust": run_locust,
 }
 
@@ -200,6 +216,11 @@ def arguments() -> argparse.Namespace:
     one.add_argument("--rounds", type=int, default=3)
     one.add_argument("--seconds", type=float, default=4)
     one.add_argument("--append", action="store_true", help="add rounds to the file of results")
+    one = commands.add_parser("observed", parents=[common], help="what it costs to see everything")
+    one.add_argument("--visits", type=int, default=5, help="how often the servers are started")
+    one.add_argument("--turns", type=int, default=8, help="loads of each server in each visit")
+    one.add_argument("--seconds", type=float, default=1, help="of each load")
+    one.add_argument("--traced", type=float, default=0.001, help="share of requests with spans")
     one = commands.add_parser("locust", parents=[common], help="locustfile.py against tserve")
     one.add_argument("--users", type=int, default=20)
     one.add_argument("--seconds", type=float, default=30)

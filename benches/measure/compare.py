@@ -39,6 +39,7 @@ class Visit:
     server: ServerProcess
     loader: Loader
     start_up_s: float
+    metrics_port: int
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def running(
             loader = Loader(loadgen, server, start.port, request, expected, threads)
             if warm_up:
                 loader.run(WARM_UP_CONNECTIONS, warm_up)
-            yield Visit(server, loader, start_up_s)
+            yield Visit(server, loader, start_up_s, start.metrics_port)
             if ask(start.port, request) is None:
                 raise Failed("the answer is wrong after the load: " + server.output())
         finally:

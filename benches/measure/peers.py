@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,7 @@ class Start:
     words: list[str]
     environment: dict[str, str]
     port: int
+    metrics_port: int = 0  # of servers with TorchServe's APIs
 
 
 class Peer:
@@ -90,8 +92,17 @@ class Compatible(Peer):
 
     distribution = "torchserve"
 
-    def __init__(self, name: str, command: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: str,
+        settings: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` are lines of its config.properties, `variables` of its environment."""
         self.command = shlex.split(command)
+        self.settings = settings or {}
+        self.variables = variables or {}
         self.program = Path(self.command[0])
         super().__init__(name, self.program.parent / "python3")
 
@@ -117,6 +128,7 @@ class Compatible(Peer):
             f"initial_worker_port={workers}\n"
             "default_workers_per_model=1\n"
             "job_queue_size=1000\n"
+            + "".join(f"{key}={value}\n" for key, value in self.settings.items())
         )
         words = [
             *(*self.command, "--start", "--foreground", "--ncs", "--disable-token-auth"),
@@ -129,7 +141,7 @@ class Compatible(Peer):
             # A binary outside an environment: its workers run in ours.
             environment["TSERVE_PYTHON"] = sys.executable
             environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
-        return Start(words, environment, port)
+        return Start(words, {**environment, **self.variables}, port, metrics)
 
     def request(self, prepared: Prepared, workload: Workload) -> Request:
         request = super().request(prepared, workload)

@@ -31,6 +31,7 @@ class Results:
             "open": [],
             "idle": [],
             "scaling": [],
+            "observed": [],
         }
 
     @classmethod

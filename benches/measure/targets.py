@@ -42,6 +42,7 @@ IDLE_MIB = 30.0
 READY_MS = 150.0
 MODEL_KIB = 200.0
 SCALING_TOLERANCE = 0.05
+OBSERVED_COST = 0.03
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -54,6 +55,7 @@ def verdicts(results: Results) -> list[Verdict]:
         *_open(results),
         *_idle(results),
         _scaling(results),
+        *_observed(results),
     ]
 
 
@@ -180,6 +182,31 @@ def scaling_efficiency(results: Results) -> dict[int, float]:
     if 1 not in medians:
         return {}
     return {count: rps / (count * medians[1]) for count, rps in medians.items() if count > 1}
+
+
+def _observed(results: Results) -> list[Verdict]:
+    runs = results.data.get("observed", [])
+    if not runs:
+        return []
+    share = f"{runs[0]['traced_share'] * 100:g} %"
+    what = "noop, 64 connections, all metrics, logs and timing"
+    return [
+        _observed_beside_nothing(what, "on", runs),
+        _observed_beside_nothing(f"{what}, and spans of {share} of the requests", "traced", runs),
+    ]
+
+
+def _observed_beside_nothing(target: str, name: str, runs: list[Row]) -> Verdict:
+    costs = sorted(1 - run[name]["rps"] / run["off"]["rps"] for run in runs)
+    cost = statistics.median(costs)
+    quarter = len(costs) // 4
+    on, off = (statistics.median(run[which]["cpu_us"] for run in runs) for which in (name, "off"))
+    measured = (
+        f"{cost:.1%} (middle half of {len(costs)}: {costs[quarter]:.1%} to"
+        f" {costs[-1 - quarter]:.1%}); CPU {on:.1f} us beside {off:.1f} us"
+    ).replace("%", " %")
+    aim = f"costs under {OBSERVED_COST:.0%} of throughput".replace("%", " %")
+    return Verdict(target, aim, measured, cost < OBSERVED_COST)
 
 
 def _below(value: float | None, limit: float) -> bool | None:

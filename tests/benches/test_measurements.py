@@ -45,6 +45,16 @@ def test_idle_memory_is_measured_with_and_without_models(measure: Measure) -> No
     assert run["models"] == 2
 
 
+def test_seeing_everything_is_compared_with_seeing_nothing(measure: Measure) -> None:
+    words = ("--visits", "1", "--turns", "2", "--seconds", "0.3", "--traced", "0.5")
+    results = measure("observed", *words)
+    assert [run["turn"] for run in results["observed"]] == [0, 1]
+    assert all(
+        run[which]["rps"] > 0 for run in results["observed"] for which in ("on", "traced", "off")
+    )
+    assert "spans of 50 % of the requests | costs under 3 % of throughput" in results["report"]
+
+
 def test_more_workers_of_a_sleeping_handler_answer_more(measure: Measure) -> None:
     words = ("--workers", "1,2", "--rounds", "1", "--seconds", "0.5")
     one, two = measure("scaling", *words)["scaling"]
