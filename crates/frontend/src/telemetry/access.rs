@@ -1,22 +1,30 @@
 //! `access_log.log`: one line per answered request.
 
-use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-
-use memchr::memmem::Finder;
 
 use super::levels::Threshold;
 use super::sampling::Sampling;
-use super::{Queue, Stages, form, with_thread_name};
+use super::{Queue, Stages, form, timestamp, with_thread_name};
 use crate::config::LogForm;
 
 /// Name of the logger.
 pub(super) const LOGGER: &str = "ACCESS_LOG";
 
-/// What stands before the message of a line.
-static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" ACCESS_LOG - "));
+/// What stands before the message of a line, and what ends it.
+const MARK: (&[u8], &[u8]) = (b" ACCESS_LOG ", b"- ");
+
+thread_local! {
+    /// What this thread's lines of text begin with, after the time.
+    static START: Vec<u8> = {
+        let mut start = Vec::new();
+        with_thread_name(|thread| {
+            form::start(&mut start, LogForm::Text, "INFO ", &[thread], LOGGER);
+        });
+        start.split_off(timestamp::LENGTH)
+    };
+}
 
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +103,7 @@ impl AccessLog {
             return;
         }
         let mut buffer = queue.buffer();
-        let form = self.form;
-        with_thread_name(|thread| form::start(&mut buffer, form, "INFO ", &[thread], LOGGER));
-        match form {
+        match self.form {
             LogForm::Text => append_text(&mut buffer, &line),
             LogForm::Json => append_json(&mut buffer, &line),
         }
@@ -106,6 +112,8 @@ impl AccessLog {
 }
 
 fn append_text(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
+    timestamp::append(buffer);
+    START.with(|start| buffer.extend_from_slice(start));
     buffer.extend_from_slice(line.remote.as_bytes());
     buffer.extend_from_slice(b" \"");
     buffer.extend_from_slice(line.method.as_bytes());
@@ -121,6 +129,7 @@ fn append_text(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
 }
 
 fn append_json(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
+    with_thread_name(|thread| form::start(buffer, LogForm::Json, "INFO ", &[thread], LOGGER));
     for (name, value) in [
         ("remote", line.remote),
         ("method", line.method),
@@ -142,12 +151,16 @@ fn append_json(buffer: &mut Vec<u8>, line: &AccessLine<'_>) {
 
 /// Appends what the access log's own file holds of a line: only time and message.
 pub(super) fn append_short(chunk: &mut Vec<u8>, line: &[u8]) {
-    let message = MARK
-        .find(line)
-        .map_or(line, |at| &line[at + MARK.needle().len()..]);
-    chunk.extend_from_slice(&line[..super::timestamp::LENGTH.min(line.len())]);
-    // Writing to memory cannot fail.
-    chunk.write_all(b" - ").ok();
+    let (before, sign) = MARK;
+    let time = timestamp::LENGTH.min(line.len());
+    // The name of a thread may hold a dash, too.
+    let message = memchr::memchr_iter(sign[0], &line[time..])
+        .map(|at| time + at)
+        .find(|at| line[..*at].ends_with(before))
+        .and_then(|at| line.get(at + sign.len()..))
+        .unwrap_or(line);
+    chunk.extend_from_slice(&line[..time]);
+    chunk.extend_from_slice(b" - ");
     chunk.extend_from_slice(message);
     chunk.push(b'\n');
 }

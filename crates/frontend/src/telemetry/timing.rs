@@ -27,48 +27,51 @@ impl ServerTiming {
         out.reserve(USUAL_LENGTH);
         let received = nanos_between(self.started, stages.admitted);
         let answered = nanos_between(stages.replied(), now);
-        part(out, "receive", received);
-        part(out, ", batch", stages.batch_wait_ns);
-        describe(out, ";desc=\"size ", u64::from(stages.batch_size));
-        part(out, ", queue", stages.queue_ns);
-        part(out, ", transport", stages.transport_ns);
-        for (name, time) in Stages::STEPS.into_iter().zip(stages.steps_ns) {
-            if time > 0 {
-                out.extend_from_slice(b", ");
-                part(out, name, time);
-            }
+        let [preprocess, inference, postprocess] = stages.steps_ns;
+        part(out, b"receive;dur=", received);
+        part(out, b", batch;dur=", stages.batch_wait_ns);
+        describe(out, b";desc=\"size ", u64::from(stages.batch_size));
+        part(out, b", queue;dur=", stages.queue_ns);
+        part(out, b", transport;dur=", stages.transport_ns);
+        if preprocess > 0 {
+            part(out, b", preprocess;dur=", preprocess);
         }
-        let in_steps: u64 = stages.steps_ns.iter().sum();
-        part(out, ", handler", stages.handler_ns.saturating_sub(in_steps));
-        describe(out, ";desc=\"worker ", stages.worker);
-        part(out, ", respond", answered);
+        if inference > 0 {
+            part(out, b", inference;dur=", inference);
+        }
+        if postprocess > 0 {
+            part(out, b", postprocess;dur=", postprocess);
+        }
+        let in_steps = preprocess + inference + postprocess;
+        let handler = stages.handler_ns.saturating_sub(in_steps);
+        part(out, b", handler;dur=", handler);
+        describe(out, b";desc=\"worker ", stages.worker);
+        part(out, b", respond;dur=", answered);
     }
 }
 
-/// Milliseconds to the microsecond, without the machinery of `write!`, which would cost a no-op
-/// request more than all else that is measured of it.
-fn part(out: &mut Vec<u8>, name: &str, nanos: u64) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b";dur=");
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(nanos / 1000).as_bytes();
-    match digits {
-        [one] => out.extend_from_slice(&[b'0', b'.', b'0', b'0', *one]),
-        [one, two] => out.extend_from_slice(&[b'0', b'.', b'0', *one, *two]),
-        [one, two, three] => out.extend_from_slice(&[b'0', b'.', *one, *two, *three]),
-        _ => {
-            let (millis, fraction) = digits.split_at(digits.len() - 3);
-            out.extend_from_slice(millis);
-            out.push(b'.');
-            out.extend_from_slice(fraction);
-        }
-    }
+/// A time in milliseconds to the microsecond. Lengths that the compiler knows and no `write!`: that
+/// would cost a no-op request more than all else that is measured of it.
+fn part<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], nanos: u64) {
+    let micros = nanos / 1000;
+    let digit = |unit: u64| b'0' + (micros / unit % 10) as u8;
+    out.extend_from_slice(name);
+    append(out, micros / 1000);
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
 }
 
-fn describe(out: &mut Vec<u8>, what: &str, number: u64) {
-    out.extend_from_slice(what.as_bytes());
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+fn describe<const N: usize>(out: &mut Vec<u8>, what: &[u8; N], number: u64) {
+    out.extend_from_slice(what);
+    append(out, number);
     out.push(b'"');
+}
+
+fn append(out: &mut Vec<u8>, number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -109,8 +112,8 @@ mod tests {
             0, 7, 10, 99, 100, 999, 1000, 1001, 12_345, 1_000_000, 98_765_432,
         ] {
             let mut out = Vec::new();
-            part(&mut out, "a", micros * 1000 + 999);
-            let expected = format!("a;dur={}.{:03}", micros / 1000, micros % 1000);
+            part(&mut out, b"a=", micros * 1000 + 999);
+            let expected = format!("a={}.{:03}", micros / 1000, micros % 1000);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
