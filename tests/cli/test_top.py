@@ -80,11 +80,7 @@ class Terminal:
 
 def test_top_draws_again_and_again_until_q(start_server: ServerFactory) -> None:
     server = start_server("noop")
-    addresses = {
-        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{server.management_port}",
-        "TS_METRICS_ADDRESS": f"http://127.0.0.1:{server.metrics_port}",
-    }
-    with Terminal("top", "--interval", "1", environment=addresses) as terminal:
+    with Terminal("top", "--interval", "1", environment=server.client_environment()) as terminal:
         assert "noop" in terminal.next_page()
         server.manage("DELETE", "/models/noop")
         terminal.next_page()  # may have been under way

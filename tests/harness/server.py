@@ -135,15 +135,18 @@ class Server:
             self.wait_until_serving(seconds)
         return self
 
-    def run_client(self, *words: str) -> str:
-        """What `tserve` prints as a client of this server; it must succeed."""
-        own = {
+    def client_environment(self) -> dict[str, str]:
+        """What tells `tserve` as a client where this server is."""
+        return {
             "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{self.management_port}",
             "TS_METRICS_ADDRESS": f"http://127.0.0.1:{self.metrics_port}",
         }
+
+    def run_client(self, *words: str) -> str:
+        """What `tserve` prints as a client of this server; it must succeed."""
         answer = subprocess.run(
             [tserve_binary(), *words],
-            env={**os.environ, **own},
+            env={**os.environ, **self.client_environment()},
             capture_output=True,
             text=True,
             timeout=60,

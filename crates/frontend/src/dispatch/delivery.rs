@@ -69,7 +69,7 @@ impl Delivery {
     /// within what the server has seen itself.
     pub(super) fn now(
         limits: ReplyLimits,
-        (closing, batch_size): (&Closing, usize),
+        closed: (&Closing, usize),
         worker: u64,
         times: ReplyTimes,
         free_since: Option<Instant>,
@@ -81,11 +81,9 @@ impl Delivery {
         };
         Self {
             limits,
-            timing: Some(Timing {
-                worker,
-                batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
-                ..Timing::new(closing, collected, taken_ago, free_since, times)
-            }),
+            timing: Some(Timing::new(
+                closed, worker, collected, taken_ago, free_since, times,
+            )),
         }
     }
 
@@ -113,7 +111,8 @@ impl Delivery {
 impl Timing {
     /// `free_since` is when the worker had answered what it ran before.
     fn new(
-        closing: &Closing,
+        (closing, batch_size): (&Closing, usize),
+        worker: u64,
         collected: Instant,
         taken_ago: Option<u64>,
         free_since: Option<Instant>,
@@ -132,8 +131,8 @@ impl Timing {
             step
         });
         Self {
-            worker: 0,
-            batch_size: 0,
+            worker,
+            batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
             closed: closing.at,
             collected,
             ready_ns: closing.ready.map(|ready| nanos_between(ready, closing.at)),
@@ -192,7 +191,7 @@ mod tests {
         };
         let ago = taken.map(|it| 100_u64.saturating_sub(it) * MS);
         let free = free.map(|it| after(begin, it));
-        Timing::new(&closing, after(begin, 100), ago, free, times)
+        Timing::new((&closing, 1), 9000, after(begin, 100), ago, free, times)
     }
 
     #[test]
