@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import client
@@ -229,12 +229,15 @@ class Server:
         """The living processes of this server, itself included."""
         return marked(self.mark)
 
-    def log(self, characters: int = 8000) -> str:
-        """The end of what the server printed."""
+    def log(self, characters: int = 8000, without: Iterable[str] = ()) -> str:
+        """The end of what the server printed, but for lines that hold one of some words."""
         try:
             text = (self.folder / "server.out").read_text(errors="replace")
         except OSError:
             return "(no output)"
+        if without:
+            lines = text.splitlines(keepends=True)
+            text = "".join(line for line in lines if not any(word in line for word in without))
         return f"--- output of the server ---\n{text[-characters:]}"
 
     def log_file(self, name: str) -> str:

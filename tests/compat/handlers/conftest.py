@@ -39,6 +39,8 @@ def gallery(
     }
     cases = {}
     for item in request.session.items:
+        if item.get_closest_marker("skip"):
+            continue  # nobody would remove it
         model = getattr(item, "callspec", None) and item.callspec.params.get("model")
         if isinstance(model, tuple) and isinstance(model[1], Case):
             cases[model[0].name] = model
