@@ -247,7 +247,7 @@ class Hall:
         threading.Thread(target=self._admit, args=(cases,), daemon=True).start()
 
     def _admit(self, cases: Mapping[str, Case]) -> None:
-        """Gives places away in the order of the tests, so that no later model keeps the next out."""
+        """Gives places away in the order of the tests: no later model keeps the next one out."""
         for name, case in cases.items():
             while not self._places.acquire(timeout=0.2):
                 if self._gallery.is_closed:
