@@ -194,8 +194,12 @@ bench-micro: toolchain ## Criterion benchmarks of queue, rings, arena, dispatche
 	cargo bench --locked --package tserve-batcher --package tserve-shm --package tserve-frontend \
 	  --features tserve-frontend/bench --bench '*'
 
+.PHONY: cost-build
+cost-build: toolchain
+	cargo test --locked --release --package tserve-frontend --test cost --no-run
+
 .PHONY: cost
-cost: toolchain ## Count allocations, instructions and system calls per request (valgrind, strace)
+cost: cost-build ## Count allocations, instructions and system calls per request (valgrind, strace)
 	cargo test --locked --release --package tserve-frontend --test cost
 
 # --- look after ---------------------------------------------------------------------------------

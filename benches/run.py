@@ -99,12 +99,14 @@ def run_open(options: argparse.Namespace, prepared: Prepared, results: Results) 
         warm_up=options.warm_up,
         share=options.share,
         arrivals=options.arrivals,
+        watch=options.watch,
         loadgen=options.loadgen,
     )
     for name in options.workloads.split(","):
         for server in chosen_servers(options, results):
-            open_loop.run(server, BY_NAME[name], plan, prepared, results)
-            results.save(options.out)
+            if name in server.workloads:
+                open_loop.run(server, BY_NAME[name], plan, prepared, results)
+                results.save(options.out)
 
 
 def run_idle(options: argparse.Namespace, prepared: Prepared, results: Results) -> None:
@@ -195,7 +197,7 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("compare", parents=[common], help="all servers in turn")
     one.add_argument("--servers", help="names, with commas; all that are installed by default")
-    one.add_argument("--workloads", default=",".join(BY_NAME))
+    one.add_argument("--workloads", default=",".join(workload.name for workload in ALL))
     one.add_argument("--connections", default="", help="only these of each workload's")
     one.add_argument("--rounds", type=int, default=3)
     one.add_argument("--seconds", type=float, default=4)
@@ -203,10 +205,11 @@ def arguments() -> argparse.Namespace:
     one.add_argument("--append", action="store_true", help="add rounds to the file of results")
     one = commands.add_parser("open", parents=[common], help="open loop at a share of the capacity")
     one.add_argument("--servers", default=OURS, help="names, with commas")
-    one.add_argument("--workloads", default="mlp")
+    one.add_argument("--workloads", default="mlp,device")
     one.add_argument("--seconds", type=float, default=300)
     one.add_argument("--capacity-seconds", type=float, default=5)
     one.add_argument("--share", type=float, default=0.7)
+    one.add_argument("--watch", type=float, default=20, help="seconds to judge the machine in")
     one.add_argument("--arrivals", choices=["poisson", "uniform"], default="poisson")
     one = commands.add_parser("idle", parents=[common], help="memory and readiness without load")
     one.add_argument("--starts", type=int, default=5)

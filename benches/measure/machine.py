@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import socket
+import statistics
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
+WINDOW_SECONDS = 0.2
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,6 +38,25 @@ def busy_seconds() -> float:
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     user, nice, system, _idle, _waiting, irq, soft_irq, steal = map(int, fields)
     return (user + nice + system + irq + soft_irq + steal) / TICKS
+
+
+def unsteady(seconds: float) -> float:
+    """How often the machine is slow without being asked for much.
+
+    One and the same computation runs alone. Returns the share of the windows in which it took over
+    a fifth longer than in the median window: what no server here can do anything about.
+    """
+    text = json.dumps([number / 784 for number in range(784)])
+    rates = []
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        done = 0
+        while time.perf_counter() - begin < WINDOW_SECONDS:
+            json.loads(text)
+            done += 1
+        rates.append(done / (time.perf_counter() - begin))
+    usual = statistics.median(rates)
+    return sum(rate < usual / 1.2 for rate in rates) / len(rates)
 
 
 def free_ports(count: int) -> list[int]:

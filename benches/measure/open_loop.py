@@ -7,6 +7,7 @@ from pathlib import Path
 
 from measure.compare import running
 from measure.load import Failed
+from measure.machine import unsteady
 from measure.peers import Peer
 from measure.results import Results, Row
 from measure.workloads import Prepared, Workload
@@ -25,6 +26,7 @@ class OpenPlan:
     warm_up: float
     share: float
     arrivals: str
+    watch: float
     loadgen: Path
 
 
@@ -34,6 +36,7 @@ def measure(peer: Peer, workload: Workload, plan: OpenPlan, prepared: Prepared) 
     Raises:
         Failed: the server did not start or answered wrongly.
     """
+    watched = {"unsteady": unsteady(plan.watch)} if plan.watch else {}
     with running(peer, workload, prepared, plan.loadgen, plan.warm_up) as active:
         closed = active.loader.run(CAPACITY_CONNECTIONS, plan.capacity_seconds)
         rate = float(closed["rps"]) * plan.share
@@ -52,6 +55,7 @@ def measure(peer: Peer, workload: Workload, plan: OpenPlan, prepared: Prepared) 
         cell = active.loader.run(OPEN_CONNECTIONS, plan.seconds, *more)
         return {
             **cell,
+            **watched,
             "server": peer.name,
             "workload": workload.name,
             "capacity_rps": closed["rps"],

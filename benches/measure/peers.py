@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from measure.load import Request
 from measure.machine import free_ports
-from measure.workloads import BENCHES, BY_NAME, RAW, Prepared, Workload
+from measure.workloads import ALL, BENCHES, BY_NAME, RAW, Prepared, Workload
 
 APPLICATIONS = BENCHES / "peers"
 
@@ -36,7 +36,7 @@ class Peer:
     distribution = ""
     application = ""
     path = "/"
-    workloads: tuple[str, ...] = tuple(BY_NAME)
+    workloads: tuple[str, ...] = tuple(workload.name for workload in ALL)
     ready_seconds = 90.0
     grace_seconds = 6.0
 
@@ -91,6 +91,7 @@ class Compatible(Peer):
     """Any server with TorchServe's command line; all of them get the same archives."""
 
     distribution = "torchserve"
+    workloads = tuple(BY_NAME)
 
     def __init__(
         self,

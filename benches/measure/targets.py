@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 
 from measure.results import FLOOR, OURS, Results, Row
-from measure.workloads import BY_NAME
+from measure.workloads import ALL
 
 MISSING = "not measured"
 
@@ -51,7 +51,7 @@ def verdicts(results: Results) -> list[Verdict]:
         _floor_latency(results),
         *(_throughput(results, *target) for target in THROUGHPUT),
         _cpu(results),
-        *(_tail(results, name) for name in BY_NAME),
+        *(_tail(results, workload.name) for workload in ALL),
         *_open(results),
         *_idle(results),
         _scaling(results),
@@ -112,22 +112,31 @@ def _open(results: Results) -> list[Verdict]:
     aim = f"p99 under {OPEN_P99_TIMES:g} times p50, no errors"
     if not found:
         return [Verdict("open loop at 70 % of own capacity", aim, MISSING, None)]
-    floors = [run for run in results.data["open"] if run["server"] == FLOOR]
-    return [_open_run(run, aim, floors) for run in found]
+    others = [run for run in results.data["open"] if run["server"] != OURS]
+    return [_open_run(run, aim, others) for run in found]
 
 
-def _open_run(run: Row, aim: str, floors: list[Row]) -> Verdict:
+def share(run: Row) -> str:
+    """The share of its own capacity that a server was offered."""
+    return f"{run['share']:.0%}".replace("%", " %")
+
+
+def _open_run(run: Row, aim: str, others: list[Row]) -> Verdict:
     times = run["p99_us"] / run["p50_us"]
     beside = "".join(
-        f"; the HTTP floor at its 70 %: {floor['p99_us'] / floor['p50_us']:.1f} times"
-        for floor in floors
-        if floor["workload"] == run["workload"] and floor["arrivals"] == run["arrivals"]
+        f"; {'the HTTP floor' if other['server'] == FLOOR else other['server']} at its"
+        f" {share(other)}: {other['p99_us'] / other['p50_us']:.1f} times"
+        for other in others
+        if other["workload"] == run["workload"] and other["arrivals"] == run["arrivals"]
     )
+    if "unsteady" in run:
+        beside += f"; {run['unsteady']:.0%} of the machine's fifths of a second were slow".replace(
+            "%", " %"
+        )
     errors = run["wrong"] + run["broken"]
     waited = run["waited"] / max(1, run["requests"] + errors)
-    share = f"{run['share']:.0%}".replace("%", " %")
     return Verdict(
-        f"open loop, {run['workload']}, {run['arrivals']}, {share} of own capacity",
+        f"open loop, {run['workload']}, {run['arrivals']}, {share(run)} of own capacity",
         aim,
         f"{times:.1f} times ({run['p99_us'] / 1e3:.2f} ms, {run['p50_us'] / 1e3:.2f} ms),"
         f" {errors:,} errors in {run['seconds']:g} s"

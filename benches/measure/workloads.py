@@ -54,7 +54,13 @@ ALL = (
         *("tensor.py", "tensor.bin", RAW, 1, (1, 16, 64), 2),
     ),
 )
-BY_NAME = {workload.name: workload for workload in ALL}
+# Only in an open loop.
+DEVICE = Workload(
+    "device",
+    f"a handler that waits for its device, 5 ms per batch of up to {MAX_BATCH}",
+    *("device.py", "noop.bin", RAW, MAX_BATCH, (64,)),
+)
+BY_NAME = {workload.name: workload for workload in (*ALL, DEVICE)}
 
 
 class Prepared:

@@ -31,8 +31,9 @@ def test_servers_are_compared_and_the_absent_are_named(measure: Measure) -> None
 
 
 def test_an_open_loop_runs_at_a_share_of_the_capacity(measure: Measure) -> None:
-    words = ("--workloads", "noop", "--seconds", "1", "--capacity-seconds", "0.5", "--share", "0.3")
-    (run,) = measure("open", *words)["open"]
+    words = ("--workloads", "device", "--seconds", "1", "--capacity-seconds", "0.5")
+    (run,) = measure("open", *words, "--share", "0.3", "--watch", "1")["open"]
+    assert 0 <= run["unsteady"] < 1
     assert run["offered_rps"] == pytest.approx(0.3 * run["capacity_rps"], rel=1e-3)
     assert (run["wrong"], run["broken"]) == (0, 0)
     assert run["p50_us"] >= run["service_p50_us"]

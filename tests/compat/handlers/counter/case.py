@@ -14,7 +14,7 @@ CASE = Case(
         "batchSize": 2,
         "maxBatchDelay": 20,
         "sequenceBatching": True,
-        "sequenceMaxIdleMSec": 60_000,
+        "sequenceMaxIdleMSec": 20_000,
         "maxNumSequence": 4,
         "maxSequenceJobQueueSize": 4,
     },
@@ -26,4 +26,6 @@ CASE = Case(
         ask(3, "a", end=True),
         ask(30, "b", end=True),
     ],
+    # TorchServe at times overlooks a request until its sequence has been idle for too long.
+    retries=2,
 )

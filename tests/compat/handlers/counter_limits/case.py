@@ -7,7 +7,7 @@ CASE = Case(
         "batchSize": 1,
         "maxBatchDelay": 20,
         "sequenceBatching": True,
-        "sequenceMaxIdleMSec": 60_000,
+        "sequenceMaxIdleMSec": 20_000,
         "maxNumSequence": 2,
         "maxSequenceJobQueueSize": 2,
     },
@@ -19,4 +19,6 @@ CASE = Case(
         text("too many", status=503),
         text("still there", headers={"ts_request_sequence_id": "a"}),
     ],
+    # TorchServe at times overlooks a request until its sequence has been idle for too long.
+    retries=2,
 )
