@@ -2,7 +2,7 @@
 //!
 //! A registration goes through them in this order: [`store`] locates (or fetches) the archive,
 //! [`archive`] unpacks it below the [`runtime_dir`], [`manifest`] says what it is called,
-//! [`settings`] what it runs with, [`dependencies`] installs what it needs, [`registry`] makes it
+//! [`settings`] what it runs with, [`signature`] what tensors it takes, [`dependencies`] installs what it needs, [`registry`] makes it
 //! known. Each step cleans up after itself when a later one fails: folders are removed when the
 //! [`UnpackedArchive`](archive::UnpackedArchive) is dropped, fetched files by
 //! [`LocatedArchive::discard`](store::LocatedArchive::discard).
@@ -13,4 +13,5 @@ pub mod manifest;
 pub mod registry;
 pub mod runtime_dir;
 pub mod settings;
+pub mod signature;
 pub mod store;

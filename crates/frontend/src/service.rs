@@ -30,7 +30,7 @@ pub use self::memory::BodyBlock;
 pub use self::metrics::MetricsService;
 pub use self::open_inference::{
     Asked, Datatype, InferBody, InferCall, InferError, InferRequest, InferResponse, InputTensor,
-    ModelMetadata, OutputTensor, RequestedOutput, ServerMetadata, Strings, TensorMetadata,
+    ModelMetadata, OutputTensor, RequestedOutput, ServerMetadata, Strings, Tensor,
 };
 pub use self::platform::ExecutionParameters;
 pub use self::served::ServedModel;

@@ -17,7 +17,7 @@ use super::status;
 use crate::error::Error;
 use crate::service::{
     Datatype, HealthService, Identity, InferBody, InferCall, InferRequest, InferResponse,
-    InferenceService, InputTensor, RequestedOutput, Services,
+    InferenceService, InputTensor, RequestedOutput, Services, Tensor,
 };
 
 /// Whose clients call, which decides about the codes of errors.
@@ -248,10 +248,10 @@ impl GrpcInferenceService for OpenInference {
         let name = self.named("model_name", &message.name)?;
         let metadata = self.service.model_metadata(name, given(&message.version));
         let metadata = metadata.map_err(|error| self.lookup_failed(&error))?;
-        let tensors = |tensors: Vec<crate::service::TensorMetadata>| {
+        let tensors = |tensors: Vec<Tensor>| {
             let tensors = tensors.into_iter().map(|tensor| TensorMetadata {
                 name: tensor.name,
-                datatype: tensor.datatype,
+                datatype: tensor.datatype.name().to_owned(),
                 shape: tensor.shape,
             });
             tensors.collect()
@@ -259,7 +259,7 @@ impl GrpcInferenceService for OpenInference {
         Ok(Response::new(pb::ModelMetadataResponse {
             name: metadata.name,
             versions: metadata.versions,
-            platform: metadata.platform.to_owned(),
+            platform: metadata.platform,
             inputs: tensors(metadata.inputs),
             outputs: tensors(metadata.outputs),
         }))

@@ -27,6 +27,7 @@ use self::archive_config::{ArchiveConfig, ParallelType};
 pub use self::explain::{Explained, default_workers};
 pub use self::parallel::Parallel;
 use super::manifest::{Manifest, Runtime};
+use super::signature::Signature;
 use crate::config::{Config, ModelOverrides, VersionSnapshot};
 use crate::error::Error;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub handler: Option<String>,
     /// Interpreter choice.
     pub runtime: Runtime,
+    /// The tensors that it takes and gives, where that is declared.
+    pub signature: Signature,
     /// Values shown by describe: as they were asked for, or for features that are built later.
     pub declared: Declared,
     /// Where the values came from.
@@ -242,6 +245,7 @@ impl Settings {
             device_ids: device_ids(&archive.device_ids, sources.config.number_of_gpu),
             parallel: Parallel::of(&archive, sources.config)?,
             template: archive.worker_template,
+            signature: archive.open_inference.clone(),
             handler,
             runtime,
             declared: declared(&archive, shown_batch_size, shown_delay),

@@ -14,15 +14,15 @@ mod datatype;
 mod json;
 mod metadata;
 mod request;
+mod signature;
 mod strings;
 mod submit;
 #[cfg(test)]
 mod tests;
 
 pub use self::answer::{Asked, InferResponse, OutputTensor};
-pub use self::datatype::Datatype;
 pub(super) use self::datatype::elements;
-pub use self::metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
+pub use self::metadata::{ModelMetadata, ServerMetadata};
 pub use self::request::{InferRequest, InputTensor, RequestedOutput};
 pub use self::strings::Strings;
 pub(super) use self::submit::{ALIGNMENT, TENSOR_TYPE};
@@ -31,6 +31,7 @@ pub use self::submit::{InferBody, InferCall};
 use serde::Serialize;
 
 use crate::error::Error;
+pub use crate::model::signature::{Datatype, Tensor};
 
 /// How an error is told to REST clients of the protocol: in its own form, and in the one that
 /// clients of the other routes know.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::archive::UnpackedArchive;
+use crate::model::signature::Signature;
 use crate::model::store::LocatedArchive;
 use crate::worker::{ModelContext, Schemas, WorkerPool};
 
@@ -38,6 +39,11 @@ impl ServedModel {
     /// What its handler's type hints say, once a worker has loaded it.
     pub fn schemas(&self) -> Option<&Schemas> {
         self.context().schemas.get()
+    }
+
+    /// The tensors that its archive declares.
+    pub fn signature(&self) -> &Signature {
+        &self.context().settings.signature
     }
 
     /// What its workers serve.

@@ -73,12 +73,20 @@ pub(in crate::http) static READY_V2: Documentation = Documentation {
 
 pub(in crate::http) static MODEL_METADATA: Documentation = Documentation {
     answers: &[(200, "The model", Shape::ModelMetadata), NO_MODEL],
-    ..operation("get", "v2_model", "Tells the versions of a model.")
+    ..operation(
+        "get",
+        "v2_model",
+        "Tells the versions of a model, and its tensors where the archive declares them.",
+    )
 };
 
 pub(in crate::http) static VERSION_METADATA: Documentation = Documentation {
     answers: &[(200, "The model", Shape::ModelMetadata), NO_MODEL],
-    ..operation("get", "v2_version", "Describes one version of a model.")
+    ..operation(
+        "get",
+        "v2_version",
+        "Tells the tensors of one version of a model, where the archive declares them.",
+    )
 };
 
 pub(in crate::http) static MODEL_READY: Documentation = Documentation {

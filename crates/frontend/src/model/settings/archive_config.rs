@@ -19,6 +19,7 @@ use tracing::{error, warn};
 
 use super::DeviceType;
 use crate::model::archive::UnpackedArchive;
+use crate::model::signature::Signature;
 
 /// A configuration is a few hundred bytes; this only keeps a hostile one from filling the memory.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -55,6 +56,7 @@ pub struct ArchiveConfig {
     pub async_communication: bool,
     pub use_venv: bool,
     pub worker_template: Option<TemplateDepth>,
+    pub open_inference: Signature,
 }
 
 /// What the template of a model's workers does before it is forked.
@@ -128,7 +130,7 @@ impl Default for Torchrun {
 #[error("{0}")]
 pub struct SyntaxError(String);
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "minWorkers",
     "maxWorkers",
     "batchSize",
@@ -153,6 +155,7 @@ const KEYS: [&str; 24] = [
     "asyncCommunication",
     "useVenv",
     "workerTemplate",
+    "openInference",
 ];
 
 impl ArchiveConfig {
@@ -237,6 +240,7 @@ impl ArchiveConfig {
             "asyncCommunication" => self.async_communication = truth(key, value),
             "useVenv" => self.use_venv = truth(key, value),
             "workerTemplate" => self.worker_template = template_depth(value),
+            "openInference" => self.open_inference = signature(key, value),
             _ => {}
         }
     }
@@ -385,6 +389,13 @@ fn template_depth(value: &Value) -> Option<TemplateDepth> {
             None
         }
     }
+}
+
+fn signature(key: &str, value: &Value) -> Signature {
+    Signature::read(value).unwrap_or_else(|error| {
+        complain(key, value, &format!("names of inputs and outputs: {error}"));
+        Signature::default()
+    })
 }
 
 fn torchrun(value: &Value) -> Option<Torchrun> {

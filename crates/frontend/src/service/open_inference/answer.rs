@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::super::{InferenceReply, ServedModel};
 use super::bad;
-use super::datatype::{Datatype, elements, shorten};
+use super::datatype::{datatype, elements, shorten};
 use super::json::{self, Texts, texts_of};
 use super::request::{InferRequest, RequestedOutput, check_bytes};
 use crate::error::Error;
+use crate::model::signature::Datatype;
 
 /// Where the JSON of a message with binary tensors ends.
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -256,7 +257,7 @@ impl Asked {
 impl WireOutput<'_> {
     /// Takes the bytes of an output without `data` from `next` on.
     fn read(self, body: &Bytes, next: &mut usize) -> Result<OutputTensor, Error> {
-        let datatype = Datatype::from_name(&self.datatype)?;
+        let datatype = datatype(&self.datatype)?;
         let count = elements(&self.shape)?;
         let data = if let Some(data) = self.data {
             json::decode(data.get(), datatype, count, Texts::Utf8)?.into()

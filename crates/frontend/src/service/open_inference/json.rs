@@ -8,9 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
-use super::datatype::{Datatype, byte_len};
+use super::datatype::byte_len;
 use super::{Strings, bad, strings};
 use crate::error::Error;
+use crate::model::signature::Datatype;
 
 /// Floats up to here hold whole numbers exactly.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;

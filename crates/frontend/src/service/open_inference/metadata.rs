@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::super::HealthService;
 use super::super::InferenceService;
 use crate::error::Error;
+use crate::model::signature::Tensor;
 
 /// Extensions of the protocol that are served.
 const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
@@ -29,23 +30,12 @@ pub struct ModelMetadata {
     pub name: String,
     /// Its versions, in order.
     pub versions: Vec<String>,
-    /// Framework and format: not known, as a handler may load anything.
-    pub platform: &'static str,
-    /// Inputs, where the model names them.
-    pub inputs: Vec<TensorMetadata>,
-    /// Outputs, where the model names them.
-    pub outputs: Vec<TensorMetadata>,
-}
-
-/// What a model says of a tensor.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-pub struct TensorMetadata {
-    /// Its name.
-    pub name: String,
-    /// Its datatype.
-    pub datatype: String,
-    /// Its shape; -1: any.
-    pub shape: Vec<i64>,
+    /// Framework and format; empty unless the archive declares it, as a handler may load anything.
+    pub platform: String,
+    /// Inputs, where the archive declares them.
+    pub inputs: Vec<Tensor>,
+    /// Outputs, where the archive declares them.
+    pub outputs: Vec<Tensor>,
 }
 
 impl InferenceService {
@@ -73,12 +63,13 @@ impl InferenceService {
             Some(_) => vec![served.version().to_owned()],
             None => self.versions(model)?,
         };
+        let signature = served.signature().clone();
         Ok(ModelMetadata {
             name: served.name().to_owned(),
             versions,
-            platform: "",
-            inputs: Vec::new(),
-            outputs: Vec::new(),
+            platform: signature.platform,
+            inputs: signature.inputs,
+            outputs: signature.outputs,
         })
     }
 }

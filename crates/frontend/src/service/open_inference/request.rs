@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::datatype::{Datatype, byte_len, elements, shorten};
+use super::datatype::{byte_len, datatype, elements, shorten};
 use super::json::{self, Texts};
 use super::{bad, strings};
 use crate::error::Error;
+use crate::model::signature::Datatype;
 
 /// A request, whatever protocol it came by. Everything in it has been checked but data in JSON,
 /// which is read once, when it is known what the handler wants.
@@ -170,7 +171,7 @@ impl InferRequest {
 impl WireInput<'_> {
     /// Takes the bytes of an input with `binary_data_size` from the front of `tail`.
     fn read(self, body: &[u8], tail: &mut Range<usize>) -> Result<InputTensor, Error> {
-        let datatype = Datatype::from_name(&self.datatype)?;
+        let datatype = datatype(&self.datatype)?;
         let count = elements(&self.shape)?;
         let parameters = self.parameters.unwrap_or_default();
         let data = match (self.data, parameters.get("binary_data_size")) {
@@ -287,7 +288,7 @@ impl InputTensor {
         data: impl FnOnce(Datatype, usize) -> Result<Bytes, Error>,
     ) -> Result<Self, Error> {
         let read = || {
-            let datatype = Datatype::from_name(datatype)?;
+            let datatype = self::datatype(datatype)?;
             let count = elements(&shape)?;
             let bytes = data(datatype, count)?;
             check_bytes(datatype, count, &bytes)?;

@@ -13,6 +13,7 @@ use super::super::{
 use super::answer::Asked;
 use super::json::{self, Texts};
 use super::request::{Data, InferRequest};
+use super::signature;
 use crate::error::Error;
 use crate::worker::InputKind;
 
@@ -84,9 +85,10 @@ impl InferenceService {
     /// Admits a request into the model's queue.
     ///
     /// # Errors
-    /// [`Error::BadRequest`] for data in JSON that is no such tensor; else as
-    /// [`InferenceService::submit`].
+    /// [`Error::BadRequest`] for data in JSON that is no such tensor, and for tensors that the model
+    /// does not take; else as [`InferenceService::submit`].
     pub fn infer(&self, call: InferCall<'_>) -> Result<(PendingReply, Asked), Error> {
+        signature::check(call.model.signature(), &call.request)?;
         let asked = Asked::new(&call.request, &call.model, call.id);
         let pending = match call.model.context().input_kind() {
             Some(InputKind::Typed(_)) => self.infer_typed(call),

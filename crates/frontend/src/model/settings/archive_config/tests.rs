@@ -19,6 +19,7 @@ fn every_key_is_read() {
          jobQueueSize: 7\nuseJobTicket: true\nsequenceBatching: yes\nsequenceMaxIdleMSec: 10\n\
          sequenceTimeoutMSec: 20\nmaxNumSequence: 3\nmaxSequenceJobQueueSize: 5\n\
          continuousBatching: on\nasyncCommunication: true\nuseVenv: true\nworkerTemplate: model\n\
+         openInference: {platform: pytorch}\n\
          torchrun:\n  nproc-per-node: 4\n  OMP_NUMBER_THREADS: 2\n",
     );
     let expected = ArchiveConfig {
@@ -50,6 +51,10 @@ fn every_key_is_read() {
         async_communication: true,
         use_venv: true,
         worker_template: Some(TemplateDepth::Model),
+        open_inference: Signature {
+            platform: "pytorch".to_owned(),
+            ..Signature::default()
+        },
     };
     assert_eq!(config, expected);
 }
@@ -58,7 +63,7 @@ fn every_key_is_read() {
 fn a_wrong_type_is_as_good_as_absent_and_small_numbers_are_raised() {
     let config = parse(
         "minWorkers: two\nmaxWorkers: 1\nbatchSize: -3\nmaxBatchDelay: soon\n\
-         responseTimeout: 0\nstartupTimeout: \"5\"\ndeviceType: tpu\ndeviceIds: [0, one]\n\
+         responseTimeout: 0\nstartupTimeout: \"5\"\nopenInference: [x]\ndeviceType: tpu\ndeviceIds: [0, one]\n\
          maxRetryTimeoutInSec: -1\njobQueueSize: 3000000000\nuseJobTicket: 1\nunknownKey: 1\n",
     );
     let expected = ArchiveConfig {
