@@ -1,6 +1,9 @@
 //! The way of a request into the server: how large its messages are, how fast they come, and how
 //! much memory all of them take together.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
@@ -20,16 +23,22 @@ const PREFIX_BYTES: usize = 5;
 const PIECE_BYTES: u64 = 1024;
 /// Least memory for messages on their way in.
 const LEAST_MEMORY_BYTES: u64 = 256 << 20;
-/// Window in which a single request has to move by so many bytes, unless fewer are left.
-const PROGRESS: Duration = Duration::from_secs(30);
+/// Messages up to this size have memory of their own, so that they never wait behind large ones.
+const SMALL_MESSAGE_BYTES: u64 = 64 << 10;
+const SMALL_MEMORY_BYTES: u64 = 64 << 20;
+/// How long a message may take to move by [`PROGRESS_BYTES`], and to wait for memory.
+const PATIENCE: Duration = Duration::from_secs(30);
 const PROGRESS_BYTES: usize = 4096;
 
 /// The memory that messages take while they come in, of all connections together. Who finds none
 /// left is not read from until there is.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
-    pieces: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    /// Pieces for large messages.
     most: u32,
+    patience: Duration,
 }
 
 impl Memory {
@@ -38,22 +47,44 @@ impl Memory {
         let bytes = max_message_size.saturating_mul(4).max(LEAST_MEMORY_BYTES);
         let most = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX >> 1);
         Self {
-            pieces: Arc::new(Semaphore::new(most as usize)),
+            small: Arc::new(Semaphore::new((SMALL_MEMORY_BYTES / PIECE_BYTES) as usize)),
+            large: Arc::new(Semaphore::new(most as usize)),
             most,
+            patience: PATIENCE,
         }
     }
 
-    fn pieces(&self, bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(PIECE_BYTES)).map_or(self.most, |pieces| pieces.min(self.most))
+    /// Where a message of this length finds memory, and how much of it.
+    fn place(&self, bytes: u64) -> (&Arc<Semaphore>, u32) {
+        let pieces = bytes.div_ceil(PIECE_BYTES);
+        let pieces = u32::try_from(pieces).map_or(self.most, |pieces| pieces.min(self.most));
+        let is_small = bytes <= SMALL_MESSAGE_BYTES;
+        (if is_small { &self.small } else { &self.large }, pieces)
+    }
+
+    /// Waits for memory, but not for ever.
+    async fn wait(
+        place: Arc<Semaphore>,
+        pieces: u32,
+        patience: Duration,
+    ) -> Result<OwnedSemaphorePermit, Status> {
+        match tokio::time::timeout(patience, place.acquire_many_owned(pieces)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Status::unavailable("The server stops.")),
+            Err(_) => Err(Status::resource_exhausted(format!(
+                "Other messages took all memory for requests for {} s; try again later.",
+                patience.as_secs()
+            ))),
+        }
     }
 }
 
 /// Waits for memory.
-type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, Status>> + Send>>;
 
 /// The body of a request.
-pub(super) struct Intake {
-    body: Incoming,
+pub(super) struct Intake<B = Incoming> {
+    body: B,
     /// Largest message, inclusive.
     largest: u64,
     framing: Framing,
@@ -63,19 +94,18 @@ pub(super) struct Intake {
     waiting: Option<(Turn, Bytes)>,
     /// For requests of many messages: becomes true when the server wants no more of them.
     stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    pace: Option<Pace>,
+    pace: Pace,
 }
 
-impl Intake {
-    /// A body of messages of up to `largest` bytes. One with `stopping` may send them at any time
-    /// until that becomes true; any other has to send its message without long pauses.
+impl<B> Intake<B> {
+    /// A body of messages of up to `largest` bytes, each of which has to come without long pauses. One
+    /// with `stopping` may begin them at any time until that becomes true.
     pub(super) fn new(
-        body: Incoming,
+        body: B,
         largest: u64,
         memory: Memory,
         stopping: Option<watch::Receiver<bool>>,
     ) -> Self {
-        let pace = stopping.is_none().then(Pace::default);
         Self {
             body,
             largest,
@@ -89,14 +119,15 @@ impl Intake {
                     let _ = stopping.wait_for(|stops| *stops).await;
                 })
             }),
-            pace,
+            pace: Pace::default(),
         }
     }
 
-    /// Takes note of received bytes; the pieces of memory that they announce a need for.
-    fn measure(&mut self, data: &[u8]) -> Result<Option<u32>, Status> {
-        let Some(length) = self.framing.feed(data) else {
-            return Ok(None);
+    /// Hands received bytes on, once there is memory for what they begin.
+    fn admit(&mut self, data: Bytes) -> Result<Option<Bytes>, Status> {
+        self.pace.moved += data.len();
+        let Some(length) = self.framing.feed(&data) else {
+            return Ok(Some(data));
         };
         if length > self.largest {
             return Err(Status::resource_exhausted(format!(
@@ -104,30 +135,34 @@ impl Intake {
                 self.largest
             )));
         }
-        Ok(Some(self.memory.pieces(length)))
-    }
-
-    /// Hands received bytes on, once there is memory for what they begin.
-    fn admit(&mut self, data: Bytes) -> Result<Option<Bytes>, Status> {
-        if let Some(pace) = &mut self.pace {
-            pace.moved(data.len());
-        }
-        let Some(pieces) = self.measure(&data)? else {
-            return Ok(Some(data));
-        };
         // The message before this one has been handed on.
         self.held = None;
-        let semaphore = Arc::clone(&self.memory.pieces);
-        if let Ok(permit) = Arc::clone(&semaphore).try_acquire_many_owned(pieces) {
+        let (place, pieces) = self.memory.place(length);
+        if let Ok(permit) = Arc::clone(place).try_acquire_many_owned(pieces) {
             self.held = Some(permit);
             return Ok(Some(data));
         }
-        self.waiting = Some((Box::pin(semaphore.acquire_many_owned(pieces)), data));
+        let turn = Memory::wait(Arc::clone(place), pieces, self.memory.patience);
+        self.waiting = Some((Box::pin(turn), data));
         Ok(None)
+    }
+
+    /// Nothing has come: an error when something should have, for too long.
+    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        if self.stopping.is_some() && !self.framing.is_within_a_message() {
+            self.pace = Pace::default();
+            return Poll::Pending;
+        }
+        let patience = self.memory.patience;
+        ready!(self.pace.poll_stalled(context, patience));
+        Poll::Ready(Status::deadline_exceeded(format!(
+            "Less than {PROGRESS_BYTES} bytes of the message came within {} s.",
+            patience.as_secs()
+        )))
     }
 }
 
-impl Body for Intake {
+impl<B: Body<Data = Bytes> + Unpin> Body for Intake<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -140,15 +175,22 @@ impl Body for Intake {
         {
             return Poll::Ready(None);
         }
+        if self.waiting.is_none() && !self.framing.is_within_a_message() {
+            // Whoever polls for the next message has taken the one before.
+            self.held = None;
+        }
         loop {
             if let Some((turn, _)) = &mut self.waiting {
-                let permit = ready!(turn.as_mut().poll(context));
-                self.held = permit.ok();
-                if let Some(pace) = &mut self.pace {
-                    *pace = Pace::default();
-                }
+                let turn = ready!(turn.as_mut().poll(context));
                 let data = self.waiting.take().map(|(_, data)| data);
-                return Poll::Ready(data.map(|data| Ok(Frame::data(data))));
+                self.pace = Pace::default();
+                return Poll::Ready(match turn {
+                    Ok(permit) => {
+                        self.held = Some(permit);
+                        data.map(|data| Ok(Frame::data(data)))
+                    }
+                    Err(status) => Some(Err(status)),
+                });
             }
             let frame = match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => frame,
@@ -158,14 +200,7 @@ impl Body for Intake {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let Some(pace) = &mut self.pace else {
-                        return Poll::Pending;
-                    };
-                    ready!(pace.poll_stalled(context));
-                    return Poll::Ready(Some(Err(Status::deadline_exceeded(format!(
-                        "Less than {PROGRESS_BYTES} bytes of the request came within {} s.",
-                        PROGRESS.as_secs()
-                    )))));
+                    return Poll::Ready(Some(Err(ready!(self.poll_stalled(context)))));
                 }
             };
             match frame.into_data() {
@@ -199,6 +234,11 @@ struct Framing {
 }
 
 impl Framing {
+    /// Whether a message has begun and is not complete.
+    fn is_within_a_message(&self) -> bool {
+        self.left > 0 || self.seen > 0
+    }
+
     /// Takes the next bytes; the length of the largest message that begins in them.
     fn feed(&mut self, mut data: &[u8]) -> Option<u64> {
         let mut largest = None;
@@ -231,63 +271,18 @@ struct Pace {
 }
 
 impl Pace {
-    fn moved(&mut self, bytes: usize) {
-        self.moved += bytes;
-    }
-
     /// Ready when too few bytes have come for too long.
-    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_stalled(&mut self, context: &mut Context<'_>, patience: Duration) -> Poll<()> {
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(PROGRESS)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         loop {
             ready!(timer.as_mut().poll(context));
             if self.moved < PROGRESS_BYTES {
                 return Poll::Ready(());
             }
             self.moved = 0;
-            timer.as_mut().reset(Instant::now() + PROGRESS);
+            timer.as_mut().reset(Instant::now() + patience);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_found_however_they_are_cut() {
-        let wire: Vec<u8> = [0u32, 3, 700, 1]
-            .into_iter()
-            .flat_map(|length| {
-                let mut message = vec![0];
-                message.extend(length.to_be_bytes());
-                message.resize(PREFIX_BYTES + length as usize, 7);
-                message
-            })
-            .collect();
-        for size in 1..wire.len() {
-            let mut framing = Framing::default();
-            let found: Vec<_> = wire
-                .chunks(size)
-                .filter_map(|chunk| framing.feed(chunk))
-                .collect();
-            assert_eq!(found.iter().max(), Some(&700), "{size}");
-            assert_eq!((framing.left, framing.seen), (0, 0), "{size}");
-        }
-        let mut framing = Framing::default();
-        assert_eq!(framing.feed(&[0, 255, 255]), None);
-        assert_eq!(framing.feed(&[255, 255, 1]), Some(u32::MAX.into()));
-    }
-
-    #[test]
-    fn no_message_needs_more_memory_than_there_is() {
-        let memory = Memory::new(u64::from(u32::MAX));
-        assert!(memory.pieces(u64::MAX) <= memory.most);
-        assert_eq!(memory.pieces(0), 0);
-        assert_eq!(
-            Memory::new(1).most,
-            (LEAST_MEMORY_BYTES / PIECE_BYTES) as u32
-        );
     }
 }
