@@ -7,7 +7,7 @@ from pathlib import Path
 
 from measure.load import NOISY_CORES
 from measure.results import FLOOR, OURS, Results, Row
-from measure.targets import scaling_efficiency, verdicts
+from measure.targets import percent, scaling_efficiency, verdicts
 from measure.workloads import ALL, Workload
 
 
@@ -189,7 +189,7 @@ def _scaling(results: Results) -> str:
         [
             str(count),
             number(statistics.median(values)),
-            f"{efficiency[count]:.1%}".replace("%", " %") if count in efficiency else "",
+            percent(efficiency[count], 1) if count in efficiency else "",
         ]
         for count, values in sorted(rates.items())
     ]

@@ -116,27 +116,25 @@ def _open(results: Results) -> list[Verdict]:
     return [_open_run(run, aim, others) for run in found]
 
 
-def share(run: Row) -> str:
-    """The share of its own capacity that a server was offered."""
-    return f"{run['share']:.0%}".replace("%", " %")
+def percent(share: float, digits: int = 0) -> str:
+    """A share as the report writes it."""
+    return f"{share * 100:.{digits}f} %"
 
 
 def _open_run(run: Row, aim: str, others: list[Row]) -> Verdict:
     times = run["p99_us"] / run["p50_us"]
     beside = "".join(
         f"; {'the HTTP floor' if other['server'] == FLOOR else other['server']} at its"
-        f" {share(other)}: {other['p99_us'] / other['p50_us']:.1f} times"
+        f" {percent(other['share'])}: {other['p99_us'] / other['p50_us']:.1f} times"
         for other in others
         if other["workload"] == run["workload"] and other["arrivals"] == run["arrivals"]
     )
     if "unsteady" in run:
-        beside += f"; {run['unsteady']:.0%} of the machine's fifths of a second were slow".replace(
-            "%", " %"
-        )
+        beside += f"; {percent(run['unsteady'])} of the machine's fifths of a second were slow"
     errors = run["wrong"] + run["broken"]
     waited = run["waited"] / max(1, run["requests"] + errors)
     return Verdict(
-        f"open loop, {run['workload']}, {run['arrivals']}, {share(run)} of own capacity",
+        f"open loop, {run['workload']}, {run['arrivals']}, {percent(run['share'])} of own capacity",
         aim,
         f"{times:.1f} times ({run['p99_us'] / 1e3:.2f} ms, {run['p50_us'] / 1e3:.2f} ms),"
         f" {errors:,} errors in {run['seconds']:g} s"
@@ -173,13 +171,10 @@ def _scaling(results: Results) -> Verdict:
     efficiency = scaling_efficiency(results)
     measured, is_reached = MISSING, None
     if efficiency:
-        measured = ", ".join(f"{count}: {value:.1%}" for count, value in efficiency.items())
-        measured = measured.replace("%", " %")
+        measured = ", ".join(f"{count}: {percent(it, 1)}" for count, it in efficiency.items())
         is_reached = all(abs(value - 1) <= SCALING_TOLERANCE for value in efficiency.values())
-    aim = f"throughput per worker within {SCALING_TOLERANCE:.0%} of one worker's"
-    return Verdict(
-        "sleeping handler, 2, 4, 8 workers", aim.replace("%", " %"), measured, is_reached
-    )
+    aim = f"throughput per worker within {percent(SCALING_TOLERANCE)} of one worker's"
+    return Verdict("sleeping handler, 2, 4, 8 workers", aim, measured, is_reached)
 
 
 def scaling_efficiency(results: Results) -> dict[int, float]:
@@ -211,10 +206,10 @@ def _observed_beside_nothing(target: str, name: str, runs: list[Row]) -> Verdict
     quarter = len(costs) // 4
     on, off = (statistics.median(run[which]["cpu_us"] for run in runs) for which in (name, "off"))
     measured = (
-        f"{cost:.1%} (middle half of {len(costs)}: {costs[quarter]:.1%} to"
-        f" {costs[-1 - quarter]:.1%}); CPU {on:.1f} us beside {off:.1f} us"
-    ).replace("%", " %")
-    aim = f"costs under {OBSERVED_COST:.0%} of throughput".replace("%", " %")
+        f"{percent(cost, 1)} (middle half of {len(costs)}: {percent(costs[quarter], 1)} to"
+        f" {percent(costs[-1 - quarter], 1)}); CPU {on:.1f} us beside {off:.1f} us"
+    )
+    aim = f"costs under {percent(OBSERVED_COST)} of throughput"
     return Verdict(target, aim, measured, cost < OBSERVED_COST)
 
 

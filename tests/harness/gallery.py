@@ -35,8 +35,8 @@ LOADED = 5
 LOADING = 3
 """Models that a server loads at once."""
 
-PATIENCE = 120
-"""Seconds that a model may take to load."""
+PATIENCE = 90
+"""Seconds that a model may take to load; with a second try it stays within a test's own limit."""
 
 CHATTER = ("ACCESS_LOG", "TS_METRICS")
 """What a log says of every request."""
@@ -305,17 +305,18 @@ class Hall:
 
     def visit(self, name: str, case: Case) -> list[object]:
         """Takes the steps and removes the model."""
-        answer = self._registered[name].result(timeout=PATIENCE)
+        answer = self._registered[name].result(timeout=PATIENCE + 30)
+        retries = case.retries if self.server.is_foreign() else 0
         try:
-            for left in reversed(range(1 + case.retries * self.server.is_foreign())):
+            while True:
                 try:
                     return self._take_steps(name, case, answer)
                 except (AssertionError, OSError):
-                    if not left:
+                    if not retries:
                         raise
-                    self.server.manage("DELETE", f"/models/{name}", timeout=PATIENCE)
-                    answer = self._load(name, case)
-            raise AssertionError("unreachable")
+                retries -= 1
+                self.server.manage("DELETE", f"/models/{name}", timeout=PATIENCE)
+                answer = self._load(name, case)
         finally:
             self._cleaners.submit(self._remove, name)
 

@@ -22,6 +22,7 @@ mod tests;
 
 pub use self::answer::{Asked, InferResponse, OutputTensor};
 pub(super) use self::datatype::elements;
+use self::datatype::shorten;
 pub use self::metadata::{ModelMetadata, ServerMetadata};
 pub use self::request::{InferRequest, InputTensor, RequestedOutput};
 pub use self::strings::Strings;
@@ -57,4 +58,13 @@ impl From<&Error> for InferError {
 /// A request that breaks the protocol.
 fn bad(text: impl Into<String>) -> Error {
     Error::BadRequest(text.into())
+}
+
+/// A name of an input or output that the model does not have.
+fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    bad(format!(
+        "The model has no {what} {:?}; it has {}",
+        shorten(name),
+        known.collect::<Vec<_>>().join(", ")
+    ))
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::{InferenceReply, ServedModel};
-use super::bad;
 use super::datatype::{datatype, elements, shorten};
 use super::json::{self, Texts, texts_of};
 use super::request::{InferRequest, RequestedOutput, check_bytes};
+use super::{bad, no_such};
 use crate::error::Error;
 use crate::model::signature::Datatype;
 
@@ -174,12 +174,8 @@ impl Asked {
                 Some(output) => chosen.push(output.clone()),
                 None if !is_strict => return Ok(response),
                 None => {
-                    let names: Vec<_> = response.outputs.iter().map(|it| &*it.name).collect();
-                    return Err(bad(format!(
-                        "The model has no output {:?}; it has {}",
-                        shorten(&wanted.name),
-                        names.join(", ")
-                    )));
+                    let names = response.outputs.iter().map(|it| &*it.name);
+                    return Err(no_such("output", &wanted.name, names));
                 }
             }
         }

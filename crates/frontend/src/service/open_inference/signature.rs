@@ -1,8 +1,7 @@
 //! Whether a request is what the archive of its model declares.
 
-use super::bad;
-use super::datatype::shorten;
 use super::request::{InferRequest, InputTensor};
+use super::{bad, no_such};
 use crate::error::Error;
 use crate::model::signature::{Signature, Tensor};
 
@@ -31,14 +30,7 @@ pub(super) fn check(signature: &Signature, request: &InferRequest) -> Result<(),
 
 fn find<'a>(declared: &'a [Tensor], what: &str, name: &str) -> Result<&'a Tensor, Error> {
     let found = declared.iter().find(|it| it.name == name);
-    found.ok_or_else(|| {
-        let known: Vec<_> = declared.iter().map(|it| &*it.name).collect();
-        bad(format!(
-            "the model has no {what} {:?}; it has {}",
-            shorten(name),
-            known.join(", ")
-        ))
-    })
+    found.ok_or_else(|| no_such(what, name, declared.iter().map(|it| &*it.name)))
 }
 
 fn check_input(declared: &Tensor, input: &InputTensor) -> Result<(), Error> {
